@@ -1,0 +1,297 @@
+import { BaseError, type Retry } from '../base/index.js';
+import type { Oid, Tid } from './ids.js';
+
+/** Something is wrong with a transaction; the base of the errors that running it again may cure. */
+export abstract class TransactionError extends BaseError {}
+
+/** Facts of a conflict. Tids are `0` where there is none. */
+export interface ConflictFacts {
+  readonly oid: Oid;
+  /** Class of the object, where it is known. */
+  readonly className?: string | undefined;
+  /** The revision that the failed transaction was based on. */
+  readonly baseSerial: Tid;
+  /** The revision that stands in its way. */
+  readonly committedSerial: Tid;
+  /** Why a merge was not possible, where one was tried. */
+  readonly reason?: string | undefined;
+}
+
+/** Another transaction changed the same object first. Run the transaction again. */
+export class ConflictError extends TransactionError {
+  readonly code: string = 'ODB_CONFLICT';
+  readonly oid: Oid;
+  readonly className: string | undefined;
+  readonly baseSerial: Tid;
+  readonly committedSerial: Tid;
+  readonly reason: string | undefined;
+
+  override get retry(): Retry {
+    return 'now';
+  }
+
+  constructor(facts: ConflictFacts, options?: { cause?: unknown }) {
+    super(
+      `${facts.className ?? 'object'} oid ${facts.oid} was changed by another transaction ` +
+        `(yours is based on serial ${facts.baseSerial}, committed is ${facts.committedSerial}` +
+        `${facts.reason ? `; ${facts.reason}` : ''}): run the transaction again`,
+      options,
+    );
+    this.oid = facts.oid;
+    this.className = facts.className;
+    this.baseSerial = facts.baseSerial;
+    this.committedSerial = facts.committedSerial;
+    this.reason = facts.reason;
+  }
+}
+
+/** An object that was read, and named to `readCurrent`, changed meanwhile; or no revision of it is old enough to read. */
+export class ReadConflictError extends ConflictError {
+  override readonly code: string = 'ODB_READ_CONFLICT';
+}
+
+/** No object has this oid (at this time). */
+export class POSKeyError extends BaseError {
+  readonly code = 'ODB_POS_KEY';
+  readonly oid: Oid;
+
+  constructor(oid: Oid, detail = 'it was never stored, or was packed away') {
+    super(`no object has oid ${oid}: ${detail}`);
+    this.oid = oid;
+  }
+}
+
+/** A wrong use of a storage, or a failure inside it. */
+export class StorageError extends BaseError {
+  readonly code: string = 'ODB_STORAGE';
+}
+
+/** The calls of a two-phase commit came in the wrong order, or with the wrong transaction. */
+export class StorageTransactionError extends StorageError {
+  override readonly code: string = 'ODB_STORAGE_TRANSACTION';
+}
+
+/** A write to a storage that only reads. */
+export class ReadOnlyError extends StorageError {
+  override readonly code: string = 'ODB_READ_ONLY';
+}
+
+/** A write through a historical connection. */
+export class ReadOnlyHistoryError extends ReadOnlyError {
+  override readonly code: string = 'ODB_READ_ONLY_HISTORY';
+}
+
+/** The stored bytes are not what was written. */
+export class CorruptionError extends StorageError {
+  override readonly code: string = 'ODB_CORRUPTION';
+  readonly oid: Oid | undefined;
+  readonly tid: Tid | undefined;
+
+  constructor(message: string, facts: { oid?: Oid; tid?: Tid; cause?: unknown } = {}) {
+    super(message, 'cause' in facts ? { cause: facts.cause } : undefined);
+    this.oid = facts.oid;
+    this.tid = facts.tid;
+  }
+}
+
+/** Another process has the directory open. */
+export class StorageLockedError extends StorageError {
+  override readonly code: string = 'ODB_STORAGE_LOCKED';
+  readonly path: string;
+  readonly pid: number | undefined;
+
+  override get retry(): Retry {
+    return 'later';
+  }
+
+  constructor(path: string, holder: { pid?: number; host?: string } = {}) {
+    super(
+      `${path} is in use${holder.pid === undefined ? '' : ` by process ${holder.pid}`}` +
+        `${holder.host === undefined ? '' : ` on ${holder.host}`}: ` +
+        'close it there, or share it through a storage server (runzeo)',
+    );
+    this.path = path;
+    this.pid = holder.pid;
+  }
+}
+
+/** The path is no database of ours, and holds something that is not to be overwritten. */
+export class NotADatabaseError extends StorageError {
+  override readonly code: string = 'ODB_NOT_A_DATABASE';
+  readonly path: string;
+
+  constructor(path: string, detail: string) {
+    super(`${path} is no holdfast database: ${detail}`);
+    this.path = path;
+  }
+}
+
+/** The data were written by a version that this one cannot read. */
+export class FormatVersionError extends StorageError {
+  override readonly code: string = 'ODB_FORMAT_VERSION';
+}
+
+/** The connection to the storage is gone. What was under way can be run again when it is back. */
+export class ClientDisconnected extends StorageError {
+  override readonly code: string = 'ODB_CLIENT_DISCONNECTED';
+
+  override get retry(): Retry {
+    return 'later';
+  }
+}
+
+/** The commit lock was not granted in time. */
+export class CommitLockTimeout extends StorageError {
+  override readonly code: string = 'ODB_COMMIT_LOCK_TIMEOUT';
+
+  override get retry(): Retry {
+    return 'later';
+  }
+}
+
+/** The answer to a commit was lost: it may or may not have happened. Ask {@link CommitUncertainError.outcome}. */
+export class CommitUncertainError extends StorageError {
+  override readonly code: string = 'ODB_COMMIT_UNCERTAIN';
+  readonly commitId: Uint8Array;
+  readonly #ask: ((options: { signal?: AbortSignal }) => Promise<Tid | undefined>) | undefined;
+
+  constructor(
+    commitId: Uint8Array,
+    ask?: (options: { signal?: AbortSignal }) => Promise<Tid | undefined>,
+    options?: { cause?: unknown },
+  ) {
+    super(
+      'the connection was lost before the answer to a commit came: ask error.outcome(), which resolves to the tid ' +
+        'or to undefined, before you run the transaction again',
+      options,
+    );
+    this.commitId = commitId;
+    this.#ask = ask;
+  }
+
+  /** Waits for the connection; resolves to the tid if the commit happened, to `undefined` if it did not and never will. */
+  outcome(options: { signal?: AbortSignal } = {}): Promise<Tid | undefined> {
+    if (!this.#ask) throw new StorageError('this error has crossed a wire: ask storage.outcome(error.commitId)');
+    return this.#ask(options);
+  }
+}
+
+/** A commit is under way: its manager can do nothing else until the promise settles. */
+export class CommitUnderWayError extends TransactionError {
+  readonly code = 'ODB_COMMIT_UNDER_WAY';
+}
+
+/** A commit failed; the transaction must be aborted before it is used again. `cause` is the first failure. */
+export class TransactionFailedError extends TransactionError {
+  readonly code = 'ODB_TRANSACTION_FAILED';
+}
+
+/** A call that the state of the transaction, or of its manager, does not allow. */
+export class TransactionStateError extends TransactionError {
+  readonly code = 'ODB_TRANSACTION_STATE';
+}
+
+/** The transaction was doomed, and cannot be committed. */
+export class DoomedTransaction extends TransactionError {
+  readonly code = 'ODB_DOOMED_TRANSACTION';
+}
+
+/** The savepoint is no longer part of the transaction. */
+export class InvalidSavepointRollbackError extends TransactionError {
+  readonly code = 'ODB_INVALID_SAVEPOINT_ROLLBACK';
+}
+
+/** The transaction is larger than the storage takes. */
+export class TransactionTooLargeError extends TransactionError {
+  readonly code = 'ODB_TRANSACTION_TOO_LARGE';
+}
+
+/** A connection, or an object, was used in a state or by a transaction where it cannot be. */
+export class ConnectionStateError extends BaseError {
+  readonly code = 'ODB_CONNECTION_STATE';
+}
+
+/** An object refers to an object that its connection cannot store a reference to. */
+export class InvalidObjectReference extends BaseError {
+  readonly code = 'ODB_INVALID_OBJECT_REFERENCE';
+}
+
+/** A broken object (its class is not registered) cannot be changed. */
+export class BrokenModified extends BaseError {
+  readonly code = 'ODB_BROKEN_MODIFIED';
+}
+
+/** Two things were given the same persistent name. */
+export class DuplicateNameError extends BaseError {
+  readonly code = 'ODB_DUPLICATE_NAME';
+  constructor(readonly persistentName: string) {
+    super(`the persistent name '${persistentName}' is taken by something else: give each function and class its own`);
+  }
+}
+
+/** Names that begin with `holdfast.` or `js.` are ours. */
+export class ReservedNameError extends BaseError {
+  readonly code = 'ODB_RESERVED_NAME';
+  constructor(readonly persistentName: string) {
+    super(`'${persistentName}' begins with a reserved prefix ('holdfast.', 'js.'): choose another module name`);
+  }
+}
+
+/** A function or class has no persistent name, or a stored name belongs to nothing in this process. */
+export class UnregisteredError extends BaseError {
+  readonly code = 'ODB_UNREGISTERED';
+  /** Where the value was found, such as `root.demo.handler`. */
+  readonly path: string | undefined;
+  /** The stored name that belongs to nothing here. */
+  readonly persistentName: string | undefined;
+
+  constructor(message: string, facts: { path?: string; persistentName?: string } = {}) {
+    super(message);
+    this.path = facts.path;
+    this.persistentName = facts.persistentName;
+  }
+}
+
+/** A value cannot be stored; `path` says where it stands. */
+export class SerializationError extends BaseError {
+  readonly code = 'ODB_SERIALIZATION';
+  readonly path: string | undefined;
+
+  constructor(message: string, facts: { path?: string; cause?: unknown } = {}) {
+    super(message, 'cause' in facts ? { cause: facts.cause } : undefined);
+    this.path = facts.path;
+  }
+}
+
+/** A plain value inside a field was changed without its owner noticing (`detectMutations`). */
+export class UnnoticedMutationError extends BaseError {
+  readonly code = 'ODB_UNNOTICED_MUTATION';
+}
+
+/** Something was looked for where it is not. */
+export class LookupError extends BaseError {
+  readonly code = 'ODB_LOOKUP';
+}
+
+/** A peer broke the rules of the protocol. */
+export class ProtocolError extends BaseError {
+  readonly code: string = 'ODB_PROTOCOL';
+}
+
+/** A frame is larger than the receiver takes. */
+export class FrameTooLargeError extends ProtocolError {
+  override readonly code: string = 'ODB_FRAME_TOO_LARGE';
+}
+
+/** The credentials were refused. */
+export class AuthenticationError extends BaseError {
+  readonly code = 'ODB_AUTHENTICATION';
+}
+
+/** The address of a server is taken, or is not this machine's. */
+export class AddressInUseError extends BaseError {
+  readonly code = 'ODB_ADDRESS_IN_USE';
+  constructor(readonly address: string) {
+    super(`${address} is in use by another process: choose another port, or end that process`);
+  }
+}

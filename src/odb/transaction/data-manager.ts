@@ -1,0 +1,47 @@
+import type { Tid } from '../ids.js';
+import type { Transaction } from './transaction.js';
+
+/**
+ * A participant of a transaction: a connection, or anything else that commits in two phases.
+ *
+ * It joins with `transaction.join(this)` at its first change. Participants are called in the order of their sort keys:
+ * all of them `tpcBegin`, then all `commit`, `tpcVote`, `tpcFinish`. A failure before finish aborts all of them; a failure
+ * in `tpcFinish` is logged CRITICAL, since the others have committed.
+ */
+export interface DataManager {
+  /** Orders the participants of one commit; the same for the life of the participant. */
+  sortKey(): string;
+  /** Forgets the changes of a transaction that is not being committed. */
+  abort(transaction: Transaction): void;
+  tpcBegin(transaction: Transaction): void | Promise<void>;
+  /** Hands over all changes. A connection does this without waiting, so that all states are taken at one instant. */
+  commit(transaction: Transaction): void | Promise<void>;
+  /** Decides: after this, `tpcFinish` does not fail. */
+  tpcVote(transaction: Transaction): void | Promise<void>;
+  /** Makes the changes durable and seen; resolves to the tid, if it has one. */
+  tpcFinish(transaction: Transaction): Tid | undefined | Promise<Tid | undefined>;
+  /** Forgets everything since `tpcBegin`. */
+  tpcAbort(transaction: Transaction): void | Promise<void>;
+  /**
+   * Vote and finish in one step, in place of both where this is the only participant. May fail cleanly; `tpcAbort` is
+   * called then.
+   */
+  commitOnePhase?(transaction: Transaction): Promise<Tid | undefined>;
+  /** Marks a state to roll back to. A participant without it makes the transaction's savepoints one-way. */
+  savepoint?(): DataManagerSavepoint;
+}
+
+/** One participant's part of a savepoint. */
+export interface DataManagerSavepoint {
+  rollback(): void;
+}
+
+/** Told of the boundaries of the transactions of a manager. Calls are synchronous. */
+export interface Synchronizer {
+  /** A transaction begins. */
+  newTransaction(transaction: Transaction): void;
+  /** A commit or an abort is about to begin. */
+  beforeCompletion(transaction: Transaction): void;
+  /** The transaction has ended, in whatever way. */
+  afterCompletion(transaction: Transaction): void;
+}

@@ -1,0 +1,234 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { type Clock, delay, type Random, retryOf, systemClock, systemRandom } from '../../base/index.js';
+import { CommitUncertainError, CommitUnderWayError, TransactionStateError } from '../errors.js';
+import type { Tid } from '../ids.js';
+import type { DataManager, Synchronizer } from './data-manager.js';
+import type { Savepoint } from './savepoint.js';
+import { Transaction } from './transaction.js';
+
+/** Options of {@link TransactionManager}. */
+export interface TransactionManagerOptions {
+  /** Require `begin()` before each transaction, instead of beginning one at first use. Default: false. */
+  readonly explicit?: boolean;
+  readonly clock?: Clock;
+  readonly random?: Random;
+}
+
+/** Options of `run` and `attempts`. */
+export interface RunOptions {
+  /** How often a transaction is run again after an error that says so. Default: 3. */
+  readonly retries?: number;
+  /** Stored with the transaction. */
+  readonly note?: string;
+  /** Ends the waiting between tries. */
+  readonly signal?: AbortSignal;
+}
+
+/** One try of `for await (const attempt of transaction.attempts(n))`. */
+export interface Attempt {
+  /** 1 for the first try. */
+  readonly number: number;
+  /** Runs `fn` and commits; an error that can be retried ends this attempt and leads to the next one. */
+  run<T>(fn: () => T | Promise<T>): Promise<T | undefined>;
+}
+
+const BACKOFF_MAX_MS = 250;
+const LATER_STEP_MS = 200;
+const LATER_MAX_MS = 5000;
+
+/** Holds the current transaction of one line of work, and tells its synchronizers of every boundary. */
+export class TransactionManager {
+  readonly explicit: boolean;
+  #current: Transaction | undefined;
+  readonly #synchronizers = new Set<Synchronizer>();
+  readonly #clock: Clock;
+  readonly #random: Random;
+  readonly #owner = {
+    free: (transaction: Transaction) => {
+      if (this.#current === transaction) this.#current = undefined;
+    },
+    synchronizers: this.#synchronizers as Iterable<Synchronizer>,
+  };
+
+  constructor(options: TransactionManagerOptions = {}) {
+    this.explicit = options.explicit ?? false;
+    this.#clock = options.clock ?? systemClock;
+    this.#random = options.random ?? systemRandom;
+  }
+
+  /** Begins a transaction; one that was under way is aborted. @throws CommitUnderWayError. In explicit mode TransactionStateError when one is under way. */
+  begin(): Transaction {
+    const current = this.#current;
+    if (current) {
+      if (current.status === 'committing')
+        throw new CommitUnderWayError('begin: a commit is under way; await its promise first');
+      if (this.explicit) throw new TransactionStateError('begin: a transaction is under way; commit or abort it first');
+      current.abort();
+    }
+    const transaction = new Transaction(this.#owner);
+    this.#current = transaction;
+    for (const synchronizer of this.#synchronizers) synchronizer.newTransaction(transaction);
+    return transaction;
+  }
+
+  /** The current transaction; begins one where there is none. @throws TransactionStateError in explicit mode when none was begun. */
+  get(): Transaction {
+    if (this.#current) return this.#current;
+    if (this.explicit) throw new TransactionStateError('no transaction is under way: this manager wants begin() first');
+    return this.begin();
+  }
+
+  /** The current transaction, if there is one; begins none. */
+  get current(): Transaction | undefined {
+    return this.#current;
+  }
+
+  /** Commits; resolves to the tid, or to `undefined` when nothing was changed. */
+  commit(): Promise<Tid | undefined> {
+    try {
+      return this.get().commit();
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /** Takes back everything since `begin`. */
+  abort(): void {
+    if (this.explicit) this.get().abort();
+    else if (this.#current) this.#current.abort();
+    else {
+      // Nothing was begun, yet connections are to take a new view, as after any boundary.
+      for (const synchronizer of this.#synchronizers) synchronizer.afterCompletion(this.get());
+    }
+  }
+
+  doom(): void {
+    this.get().doom();
+  }
+
+  isDoomed(): boolean {
+    return this.#current?.isDoomed ?? false;
+  }
+
+  savepoint(optimistic = false): Savepoint {
+    return this.get().savepoint(optimistic);
+  }
+
+  join(participant: DataManager): void {
+    this.get().join(participant);
+  }
+
+  note(text: string): void {
+    this.get().note(text);
+  }
+
+  setUser(name: string, path?: string): void {
+    this.get().setUser(name, path);
+  }
+
+  setExtendedInfo(name: string, value: unknown): void {
+    this.get().setExtendedInfo(name, value);
+  }
+
+  /** Tells `synchronizer` of every boundary from now on; of a transaction under way at once. */
+  registerSynch(synchronizer: Synchronizer): void {
+    this.#synchronizers.add(synchronizer);
+  }
+
+  unregisterSynch(synchronizer: Synchronizer): void {
+    this.#synchronizers.delete(synchronizer);
+  }
+
+  /** Runs `fn` with this manager as the current one of its asynchronous context. */
+  enter<T>(fn: () => T): T {
+    return context.run(this, fn);
+  }
+
+  /**
+   * Runs `fn` and commits, in this manager; again after an error whose `retry` is not `'never'`, with a wait between.
+   *
+   * @throws the last error, once `retries` are used up.
+   */
+  async run<T>(fn: () => T | Promise<T>, options: RunOptions = {}): Promise<T> {
+    let result: { value: T } | undefined;
+    for await (const attempt of this.attempts((options.retries ?? 3) + 1, options)) {
+      await attempt.run(async () => {
+        if (options.note) this.note(options.note);
+        result = { value: await fn() };
+      });
+    }
+    return (result as { value: T }).value;
+  }
+
+  /** Up to `count` tries, each to be used with `attempt.run(fn)`; ends after the first that commits. */
+  async *attempts(count = 4, options: Pick<RunOptions, 'signal'> = {}): AsyncGenerator<Attempt, void, void> {
+    for (let number = 1; ; number++) {
+      let failure: { error: unknown } | undefined;
+      let done = false;
+      yield {
+        number,
+        run: async (fn) => {
+          try {
+            return await this.enter(async () => {
+              this.begin();
+              const value = await fn();
+              await this.commit();
+              done = true;
+              return value;
+            });
+          } catch (error) {
+            if (this.#current && this.#current.status !== 'committing') this.#current.abort();
+            failure = { error };
+            return undefined;
+          }
+        },
+      };
+      if (done || !failure) return;
+      const { error } = failure;
+      if (error instanceof CommitUncertainError) {
+        if ((await error.outcome(options.signal ? { signal: options.signal } : {})) !== undefined) return;
+        if (number >= count) throw error;
+        continue;
+      }
+      const retry = retryOf(error);
+      if (retry === 'never' || number >= count) throw error;
+      await this.#wait(retry, number, options.signal);
+    }
+  }
+
+  #wait(retry: 'now' | 'later', tries: number, signal: AbortSignal | undefined): Promise<void> {
+    const delayMs =
+      retry === 'now'
+        ? this.#random.next() * Math.min(2 ** tries, BACKOFF_MAX_MS)
+        : Math.min(LATER_STEP_MS * tries, LATER_MAX_MS) * (0.5 + this.#random.next() / 2);
+    return delay(this.#clock, delayMs, signal ? { signal } : {});
+  }
+}
+
+const context = new AsyncLocalStorage<TransactionManager>();
+
+/** The manager of code that runs under no other. */
+export const defaultManager = new TransactionManager();
+
+/** The manager of the current asynchronous context. */
+export function currentManager(): TransactionManager {
+  return context.getStore() ?? defaultManager;
+}
+
+/** The manager of the current asynchronous context, unless that is the default one. */
+export function contextManager(): TransactionManager | undefined {
+  return context.getStore();
+}
+
+/** Runs `fn` under a manager of its own; what is left uncommitted at its end is aborted. */
+export async function isolate<T>(
+  fn: (manager: TransactionManager) => T | Promise<T>,
+  options?: TransactionManagerOptions,
+): Promise<T> {
+  const manager = new TransactionManager(options);
+  try {
+    return await manager.enter(() => fn(manager));
+  } finally {
+    if (manager.current) manager.current.abort();
+  }
+}
