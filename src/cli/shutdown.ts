@@ -1,0 +1,54 @@
+const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
+
+/**
+ * The wish of whoever runs this process that it end: SIGINT or SIGTERM.
+ *
+ * The first one resolves `requested` and leaves the rest to the command. The second one ends the process at once, by
+ * that signal: somebody will not wait.
+ */
+export class Shutdown {
+  readonly requested: Promise<NodeJS.Signals>;
+  readonly signal: AbortSignal;
+  readonly #stop: () => void;
+
+  constructor() {
+    const controller = new AbortController();
+    this.signal = controller.signal;
+    let resolveRequested!: (signal: NodeJS.Signals) => void;
+    this.requested = new Promise((resolve) => {
+      resolveRequested = resolve;
+    });
+    const onSignal = (signal: NodeJS.Signals) => {
+      if (controller.signal.aborted) {
+        this.#stop();
+        process.kill(process.pid, signal);
+        return;
+      }
+      controller.abort(new ShutdownRequested(signal));
+      resolveRequested(signal);
+    };
+    for (const signal of SIGNALS) process.on(signal, onSignal);
+    this.#stop = () => {
+      for (const signal of SIGNALS) process.off(signal, onSignal);
+    };
+  }
+
+  /** Resolves or rejects with `work`; rejects with {@link ShutdownRequested} when the process is told to end first. */
+  async during<T>(work: Promise<T>): Promise<T> {
+    const ended = this.requested.then((signal) => {
+      throw new ShutdownRequested(signal);
+    });
+    // Whichever loses is nobody's business any more.
+    ended.catch(() => {});
+    work.catch(() => {});
+    return Promise.race([work, ended]);
+  }
+}
+
+/** The process was told to end before it had begun its work. */
+export class ShutdownRequested extends Error {
+  override readonly name = 'ShutdownRequested';
+  constructor(readonly signalName: NodeJS.Signals) {
+    super(`ended by ${signalName}`);
+  }
+}
