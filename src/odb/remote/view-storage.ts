@@ -1,0 +1,505 @@
+import { type Clock, delay, systemClock, writeUint32, writeUint64 } from '../../base/index.js';
+import { ClientDisconnected, POSKeyError, ReadOnlyError } from '../errors.js';
+import { type Oid, type Tid, ZERO_TID } from '../ids.js';
+import type {
+  CommitOutcome,
+  ConflictResolver,
+  HistoryEntry,
+  InvalidationListener,
+  Revision,
+  Storage,
+  StorageAttachment,
+  StorageLocks,
+  StorageSupports,
+  StorageTransaction,
+  TransactionRecord,
+  VoteOutcome,
+} from '../storage/storage.js';
+import { newPacket, PacketReader, readRecords, readValue } from './codec.js';
+import type { HubState } from './hub-memory.js';
+import { HEADER_BYTES, Message, OIDS_PER_BLOCK } from './messages.js';
+import { RevisionCache } from './revision-cache.js';
+import { ViewChannel } from './view-channel.js';
+import { attachment } from './view-hub.js';
+import { ViewLocks } from './view-locks.js';
+import type { ViewData } from './view-parts.js';
+import { ViewTransactions, type WrittenRecords } from './view-transactions.js';
+
+/** Oids of one request to `prefetch`. */
+const PREFETCH_COUNT = 1000;
+/** Pauses between questions for the outcome of a commit while the server is away. */
+const OUTCOME_PAUSE_MS = 200;
+/** Invalidated oids that are remembered for answers under way; past it, those answers are not cached. */
+const HELD_OIDS_MAX = 100_000;
+
+/** Reads revisions without asking the serving thread, where views can. */
+export interface RevisionReader {
+  /** As `Storage.loadBefore`; `before` is never past what was published. */
+  loadBefore(oid: Oid, before: Tid): Revision | undefined;
+  /** As `Storage.loadSerial`. */
+  loadSerial(oid: Oid, tid: Tid): Uint8Array;
+  close(): Promise<void>;
+}
+
+/** Options of a {@link ViewStorage}. */
+export interface ViewOptions {
+  readonly data: ViewData;
+  /** Merges what the serving side cannot. */
+  readonly resolver?: ConflictResolver | undefined;
+  readonly reader?: RevisionReader | undefined;
+}
+
+/**
+ * A storage whose data another thread or process keeps.
+ *
+ * Reads are answered from revisions that this thread has, then by blocking until the other thread answers. What is
+ * published is learned from shared memory, so that `poll` and `lastTransaction` ask nobody.
+ */
+export class ViewStorage implements Storage {
+  readonly name: string;
+  readonly clock: Clock;
+  readonly locks: StorageLocks;
+  readonly #data: ViewData;
+  readonly #channel: ViewChannel;
+  readonly #reader: RevisionReader | undefined;
+  readonly #locks: ViewLocks;
+  readonly #cache: RevisionCache;
+  readonly #transactions: ViewTransactions;
+  readonly #listeners = new Set<InvalidationListener>();
+  #lastTid: Tid;
+  #polling = false;
+  /** Answers under way that fill the cache, and what was invalidated since the first of them. */
+  #heldCount = 0;
+  #heldAll = false;
+  readonly #held = new Map<Oid, Tid>();
+  /** Ranges of oids to give away: start and count, in turn. */
+  #oids: number[] = [];
+  #oidsEpoch = 0;
+  #oidsUnderWay = false;
+  #counts: readonly [length: number, size: number] = [0, 0];
+  #closing: Promise<void> | undefined;
+
+  constructor(options: ViewOptions) {
+    const { data } = options;
+    this.#data = data;
+    this.name = data.name;
+    this.#reader = options.reader;
+    this.#cache = new RevisionCache(data.cacheBytesMax);
+    const channel = new ViewChannel(data, {
+      poll: () => this.poll(),
+      lockFell: (name) => this.#locks.lockFell(name),
+      closed: () => void this.close(),
+    });
+    this.#channel = channel;
+    this.#lastTid = channel.ring.lastTid;
+    this.#locks = new ViewLocks(channel);
+    this.locks = this.#locks;
+    this.clock = {
+      now: () => systemClock.now() + channel.hub.clockOffsetMs,
+      schedule: (delayMs, fn, timer) => systemClock.schedule(delayMs, fn, timer),
+    };
+    this.#transactions = new ViewTransactions({
+      channel,
+      name: data.name,
+      get isReadOnly() {
+        return channel.hub.isReadOnly;
+      },
+      resolver: options.resolver,
+      holdInvalidations: () => this.#holdInvalidations(),
+      written: (written) => this.#cacheWritten(written),
+      distrust: (oids) => {
+        for (const oid of oids) this.#cache.drop(oid);
+      },
+      outcome: (commitId, signal) => this.#certainOutcome(commitId, signal),
+    });
+  }
+
+  get supports(): StorageSupports {
+    return this.#channel.hub.supports;
+  }
+
+  /** Whether the storage can be reached. */
+  protected get hubState(): HubState {
+    return this.#channel.hub.state;
+  }
+
+  get isReadOnly(): boolean {
+    return this.#channel.hub.isReadOnly;
+  }
+
+  load(oid: Oid): Revision {
+    if (this.#reader) return this.#mustExist(oid, this.#loadFromReader(oid, (this.lastTransaction() + 1) as Tid));
+    if (this.#channel.ring.isCurrent) {
+      const cached = this.#cache.getCurrent(oid);
+      if (cached) return cached;
+    }
+    return this.#mustExist(oid, this.#loadRemote(Message.load, oid));
+  }
+
+  loadBefore(oid: Oid, before: Tid): Revision | undefined {
+    if (this.#reader) return this.#loadFromReader(oid, before);
+    // What is current as far as this thread was told answers for no later time.
+    if (before <= this.#lastTid + 1 || this.#channel.ring.isCurrent) {
+      const cached = this.#cache.get(oid, before);
+      if (cached) return cached;
+    }
+    return this.#loadRemote(Message.loadBefore, oid, before);
+  }
+
+  loadSerial(oid: Oid, tid: Tid): Uint8Array {
+    if (this.#reader) {
+      this.#refuseClosed();
+      return this.#reader.loadSerial(oid, tid);
+    }
+    const cached = this.#cache.getSerial(oid, tid);
+    if (cached) return cached.data;
+    return this.#channel.call((id) => keyPacket(Message.loadSerial, id, oid, tid)).subarray(HEADER_BYTES);
+  }
+
+  async prefetch(oids: readonly Oid[], before: Tid): Promise<void> {
+    if (this.#reader) return;
+    const wanted = oids.filter((oid) => this.#cache.get(oid, before) === undefined);
+    const requests: Promise<void>[] = [];
+    for (let i = 0; i < wanted.length; i += PREFETCH_COUNT) {
+      requests.push(this.#prefetchSome(wanted.slice(i, i + PREFETCH_COUNT), before));
+    }
+    await Promise.all(requests);
+  }
+
+  lastTransaction(): Tid {
+    return this.#lastTid;
+  }
+
+  poll(): Tid {
+    const { ring } = this.#channel;
+    // A listener that polls is being told already.
+    if (this.#polling || ring.isCurrent) return this.#lastTid;
+    this.#polling = true;
+    try {
+      for (let entry = ring.next(); entry !== undefined; entry = ring.next()) {
+        const { tid, oids } = entry;
+        if (oids === 'all') this.#invalidateAll(tid);
+        else this.#invalidate(tid, oids);
+        // Ordering: the tid can be seen only after everybody was told what came with it.
+        this.#lastTid = tid;
+      }
+    } finally {
+      this.#polling = false;
+    }
+    return this.#lastTid;
+  }
+
+  sync(): Promise<Tid> {
+    return this.#channel.request(
+      (id) => newPacket(Message.sync, id, 0),
+      () => this.#lastTid,
+    );
+  }
+
+  subscribe(listener: InvalidationListener): () => void {
+    // One listener may subscribe twice: each subscription ends by itself.
+    const entry: InvalidationListener = {
+      invalidate: (tid, oids) => listener.invalidate(tid, oids),
+      invalidateAll: (tid) => listener.invalidateAll(tid),
+    };
+    this.#listeners.add(entry);
+    this.#channel.wantsWake = true;
+    return () => {
+      this.#listeners.delete(entry);
+      if (this.#listeners.size === 0) this.#channel.wantsWake = false;
+    };
+  }
+
+  newOid(): Oid {
+    if (this.isReadOnly) throw new ReadOnlyError(`${this.name} is read-only`);
+    this.#refuseClosed();
+    const { hub } = this.#channel;
+    // A server that was restored from a backup may give the rest of the range to somebody else.
+    if (this.#oidsEpoch !== hub.epoch) this.#oids = [];
+    if (this.#oids.length === 0) {
+      this.#oids = readValue(this.#channel.call(oidsPacket)) as number[];
+      this.#oidsEpoch = hub.epoch;
+    }
+    const oid = this.#oids[0] as number;
+    const left = (this.#oids[1] as number) - 1;
+    if (left === 0) this.#oids.splice(0, 2);
+    else {
+      this.#oids[0] = oid + 1;
+      this.#oids[1] = left;
+    }
+    if (this.#oids.length <= 2 && left < OIDS_PER_BLOCK / 4) this.#fetchOids();
+    return oid as Oid;
+  }
+
+  tpcBegin(transaction: StorageTransaction): void {
+    this.#transactions.begin(transaction);
+  }
+
+  store(transaction: StorageTransaction, oid: Oid, serial: Tid, data: Uint8Array): void {
+    this.#transactions.store(transaction, oid, serial, data);
+  }
+
+  checkCurrentSerial(transaction: StorageTransaction, oid: Oid, serial: Tid): void {
+    this.#transactions.check(transaction, oid, serial);
+  }
+
+  commit(transaction: StorageTransaction): Promise<CommitOutcome> {
+    return this.#transactions.commit(transaction);
+  }
+
+  tpcVote(transaction: StorageTransaction): Promise<VoteOutcome> {
+    return this.#transactions.vote(transaction);
+  }
+
+  tpcFinish(transaction: StorageTransaction): Promise<Tid> {
+    return this.#transactions.finish(transaction);
+  }
+
+  tpcAbort(transaction: StorageTransaction): Promise<void> {
+    return this.#transactions.abort(transaction);
+  }
+
+  outcome(commitId: Uint8Array): Promise<Tid | undefined> {
+    return this.#channel.request(
+      (id) => {
+        const packet = newPacket(Message.outcome, id, commitId.length);
+        packet.set(commitId, HEADER_BYTES);
+        return packet;
+      },
+      (packet) => (readValue(packet) as Tid | null) ?? undefined,
+    );
+  }
+
+  history(oid: Oid, size = 1): Promise<HistoryEntry[]> {
+    return this.#channel.request(
+      (id) => {
+        const packet = newPacket(Message.history, id, 12);
+        writeUint64(packet, HEADER_BYTES, oid);
+        writeUint32(packet, HEADER_BYTES + 8, Math.min(size, 0xffff_ffff));
+        return packet;
+      },
+      (packet) => readValue(packet) as HistoryEntry[],
+    );
+  }
+
+  async *iterate(from: Tid = ZERO_TID, to: Tid = Number.MAX_SAFE_INTEGER as Tid): AsyncIterable<TransactionRecord> {
+    // Each batch is asked for by where it begins: the server keeps nothing between two.
+    for (let next = from; next <= to; ) {
+      const [isDone, transactions] = await this.#channel.request(
+        (id) => keyPacket(Message.iterate, id, next, to),
+        (packet) => readValue(packet) as [boolean, WireTransaction[]],
+      );
+      for (const [tid, user, description, extension, records] of transactions) {
+        yield {
+          tid,
+          user,
+          description,
+          extension,
+          records: records.map(([oid, serial, data]) => ({ oid, tid: serial, data: data ?? undefined })),
+        };
+        next = (tid + 1) as Tid;
+      }
+      if (isDone) return;
+    }
+  }
+
+  attach(): StorageAttachment {
+    const { hub, ring, servingThreadId, name, cacheBytesMax, readTimeoutMs, reader } = this.#data;
+    return attachment(this.#channel.attach(), {
+      hub,
+      ring,
+      servingThreadId,
+      name,
+      cacheBytesMax,
+      readTimeoutMs,
+      reader,
+    });
+  }
+
+  get length(): number {
+    return this.#count()[0];
+  }
+
+  get size(): number {
+    return this.#count()[1];
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    this.#listeners.clear();
+    // Ordering: the reader lets go of the files before the port closes, which is what the owner of the files waits for.
+    await this.#reader?.close();
+    this.#channel.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #refuseClosed(): void {
+    if (this.#closing) throw new ClientDisconnected(`${this.name} was closed`);
+  }
+
+  #mustExist(oid: Oid, revision: Revision | undefined): Revision {
+    if (revision === undefined) throw new POSKeyError(oid);
+    return revision;
+  }
+
+  #loadFromReader(oid: Oid, before: Tid): Revision | undefined {
+    this.#refuseClosed();
+    // What the files hold beyond the last published transaction is not to be seen yet.
+    const limit = Math.min(before, this.#lastTid + 1) as Tid;
+    return (this.#reader as RevisionReader).loadBefore(oid, limit);
+  }
+
+  #loadRemote(
+    type: typeof Message.load | typeof Message.loadBefore,
+    oid: Oid,
+    before = ZERO_TID,
+  ): Revision | undefined {
+    const packet = this.#channel.call((id) => keyPacket(type, id, oid, before));
+    if (packet.length === HEADER_BYTES) return undefined;
+    const reader = new PacketReader(packet);
+    const tid = reader.tid();
+    const endTid = reader.tid();
+    const revision: Revision = {
+      tid,
+      endTid: endTid === 0 ? undefined : endTid,
+      data: reader.bytes(reader.remaining),
+    };
+    // What is current was so when the answer was sent; a later end is in the ring still, past this thread's place in it.
+    this.#cache.put(oid, revision);
+    return revision;
+  }
+
+  async #prefetchSome(oids: readonly Oid[], before: Tid): Promise<void> {
+    for (let handled = 0; handled < oids.length; ) {
+      const some = oids.slice(handled);
+      const release = this.#holdInvalidations();
+      try {
+        handled += await this.#channel.request(
+          (id) => {
+            const packet = newPacket(Message.prefetch, id, 8 + some.length * 8);
+            writeUint64(packet, HEADER_BYTES, before);
+            for (const [index, oid] of some.entries()) writeUint64(packet, HEADER_BYTES + 8 + index * 8, oid);
+            return packet;
+          },
+          (packet) => {
+            const reader = new PacketReader(packet);
+            const count = reader.uint32();
+            for (const { oid, tid, endTid, data } of readRecords(reader)) this.#cacheLate(oid, { tid, endTid, data });
+            return count;
+          },
+        );
+      } finally {
+        release();
+      }
+    }
+  }
+
+  #holdInvalidations(): () => void {
+    this.#heldCount += 1;
+    return () => {
+      this.#heldCount -= 1;
+      if (this.#heldCount > 0) return;
+      this.#held.clear();
+      this.#heldAll = false;
+    };
+  }
+
+  /** Caches a revision that was on its way while this thread went on: it may have been superseded meanwhile. */
+  #cacheLate(oid: Oid, revision: Revision): void {
+    if (revision.endTid === undefined) {
+      if (this.#heldAll || (this.#held.get(oid) ?? ZERO_TID) > revision.tid) return;
+    }
+    this.#cache.put(oid, revision);
+  }
+
+  #cacheWritten({ tid, records, resolvedByServer }: WrittenRecords): void {
+    if (this.#reader) return;
+    for (const { oid, data } of records) {
+      if (resolvedByServer.has(oid)) this.#cache.drop(oid);
+      else this.#cacheLate(oid, { tid, endTid: undefined, data });
+    }
+  }
+
+  #invalidate(tid: Tid, oids: readonly Oid[]): void {
+    this.#cache.invalidate(tid, oids);
+    if (this.#heldCount > 0) {
+      if (this.#held.size + oids.length > HELD_OIDS_MAX) this.#heldAll = true;
+      else for (const oid of oids) this.#held.set(oid, tid);
+    }
+    for (const listener of this.#listeners) listener.invalidate(tid, oids);
+  }
+
+  #invalidateAll(tid: Tid): void {
+    this.#cache.dropCurrent();
+    if (this.#heldCount > 0) this.#heldAll = true;
+    for (const listener of this.#listeners) listener.invalidateAll(tid);
+  }
+
+  #fetchOids(): void {
+    if (this.#oidsUnderWay) return;
+    this.#oidsUnderWay = true;
+    const { hub } = this.#channel;
+    const { epoch } = hub;
+    this.#channel
+      .request(oidsPacket, (packet) => {
+        if (epoch === hub.epoch && epoch === this.#oidsEpoch) this.#oids.push(...(readValue(packet) as number[]));
+      })
+      // The next `newOid` asks again, and says what is wrong.
+      .catch(() => undefined)
+      .finally(() => {
+        this.#oidsUnderWay = false;
+      });
+  }
+
+  /** Length and size: asked for where there is a connection, else as they were last. */
+  #count(): readonly [length: number, size: number] {
+    if (this.#closing || this.#channel.hub.state !== 'connected') return this.#counts;
+    this.#counts = readValue(this.#channel.call((id) => newPacket(Message.stats, id, 0))) as [number, number];
+    return this.#counts;
+  }
+
+  async #certainOutcome(commitId: Uint8Array, signal: AbortSignal | undefined): Promise<Tid | undefined> {
+    for (;;) {
+      signal?.throwIfAborted();
+      try {
+        return await this.outcome(commitId);
+      } catch (error) {
+        if (!(error instanceof ClientDisconnected) || this.#closing) throw error;
+      }
+      await delay(systemClock, OUTCOME_PAUSE_MS, signal ? { signal } : {});
+    }
+  }
+}
+
+type WireTransaction = readonly [
+  tid: Tid,
+  user: string,
+  description: string,
+  extension: Uint8Array,
+  records: readonly (readonly [oid: Oid, tid: Tid, data: Uint8Array | null])[],
+];
+
+function keyPacket(
+  type: typeof Message.load | typeof Message.loadBefore | typeof Message.loadSerial | typeof Message.iterate,
+  id: number,
+  first: number,
+  second: number,
+): Uint8Array {
+  const packet = newPacket(type, id, 16);
+  writeUint64(packet, HEADER_BYTES, first);
+  writeUint64(packet, HEADER_BYTES + 8, second);
+  return packet;
+}
+
+function oidsPacket(id: number): Uint8Array {
+  const packet = newPacket(Message.newOids, id, 4);
+  writeUint32(packet, HEADER_BYTES, OIDS_PER_BLOCK);
+  return packet;
+}

@@ -1,0 +1,79 @@
+import type { Oid, Storage, StorageSupports, Tid } from '../../odb/index.js';
+import { type SessionLocks, SessionStats } from '../../odb/remote/index.js';
+import { invalidateAllPacket, invalidatePacket, type Missed } from '../protocol/connection-messages.js';
+import { encodeFrame } from '../protocol/framing.js';
+import { InvalidationLog } from './invalidation-log.js';
+import type { ServerConnection } from './server-connection.js';
+
+/** One storage of a server, with the clients that use it. */
+export class ServedStorage {
+  readonly storage: Storage;
+  readonly connections = new Set<ServerConnection>();
+  readonly stats = new SessionStats();
+  readonly #log: InvalidationLog;
+  readonly #unsubscribe: () => void;
+
+  private constructor(storage: Storage, log: InvalidationLog) {
+    this.storage = storage;
+    this.#log = log;
+    this.#unsubscribe = storage.subscribe({
+      invalidate: (tid, oids) => this.#invalidate(tid, oids),
+      invalidateAll: (tid) => this.#invalidateAll(tid),
+    });
+  }
+
+  /** Begins to serve a storage. `queueSize` transactions are remembered for clients that come back. */
+  static async open(storage: Storage, queueSize: number): Promise<ServedStorage> {
+    const early: Missed[] = [];
+    let isAll = false;
+    const stop = storage.subscribe({
+      invalidate: (tid, oids) => void early.push({ tid, oids }),
+      invalidateAll: () => {
+        isAll = true;
+      },
+    });
+    const log = await InvalidationLog.of(storage, queueSize);
+    stop();
+    // What was committed while the log was read.
+    for (const { tid, oids } of early) if (tid > log.lastTid) log.add(tid, oids);
+    if (isAll) log.addAll(storage.lastTransaction());
+    return new ServedStorage(storage, log);
+  }
+
+  get supports(): StorageSupports {
+    return this.storage.supports;
+  }
+
+  /** Locks for one more session, where the storage has them. */
+  newLocks(): SessionLocks | undefined {
+    return undefined;
+  }
+
+  /** The newest transaction that clients were told of. */
+  get lastTid(): Tid {
+    return this.#log.lastTid;
+  }
+
+  /** What a client has missed that was last told of `tid`; `undefined` when that is too long ago. */
+  missedSince(tid: Tid): readonly Missed[] | undefined {
+    return this.#log.since(tid);
+  }
+
+  /** Stops. The storage stays open. */
+  close(): void {
+    this.#unsubscribe();
+  }
+
+  #invalidate(tid: Tid, oids: readonly Oid[]): void {
+    this.#log.add(tid, oids);
+    if (this.connections.size === 0) return;
+    const frame = encodeFrame(0, invalidatePacket(tid, oids));
+    for (const connection of this.connections) connection.publish(frame);
+  }
+
+  #invalidateAll(tid: Tid): void {
+    this.#log.addAll(tid);
+    const frame = encodeFrame(0, invalidateAllPacket(tid));
+    for (const connection of this.connections) connection.publish(frame);
+  }
+}
