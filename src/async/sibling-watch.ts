@@ -17,6 +17,12 @@ const WATCHED_MAX = 8;
 /** How long our own lock may be held by a sibling that is just looking whether we are there. */
 const OWN_LOCK_WAIT_MS = 2000;
 
+/**
+ * Dispatchers of this process, by the locks that they share. A lock that its own session asks for is granted, so these
+ * cannot be told from the dead by asking; they need no watch, since they end with us.
+ */
+const housemates = new WeakMap<StorageLocks, Set<string>>();
+
 /** What a {@link SiblingWatch} needs. */
 export interface SiblingWatchOptions {
   readonly locks: StorageLocks;
@@ -25,8 +31,11 @@ export interface SiblingWatchOptions {
   readonly clock: Clock;
   /** Default: 5 s. */
   readonly sessionGrace?: Duration;
-  /** Deactivates, in every queue, a dispatcher that is gone. May be called for one that was deactivated meanwhile. */
-  bury(uuid: string): Promise<void>;
+  /**
+   * Deactivates, in every queue, a dispatcher that is gone. Resolves to whether there was anything to do: another
+   * sibling may have been faster.
+   */
+  bury(uuid: string): Promise<boolean>;
 }
 
 /** A sibling that is watched. */
@@ -67,11 +76,13 @@ export class SiblingWatch {
   async takeOwnLock(): Promise<boolean> {
     if (this.#holdsOwnLock) return true;
     const { locks, uuid, clock } = this.#options;
+    if (this.#housemates.has(uuid)) return false;
     const patience = new AbortController();
     const timer = clock.schedule(OWN_LOCK_WAIT_MS, () => patience.abort(new OwnLockTaken()), { ref: true });
     try {
       await locks.lock(lockName(uuid), { signal: patience.signal });
       this.#holdsOwnLock = true;
+      this.#housemates.add(uuid);
     } catch (error) {
       if (!(error instanceof OwnLockTaken)) throw error;
     } finally {
@@ -83,7 +94,8 @@ export class SiblingWatch {
   /** Watches those of the active dispatchers that come next in the order of UUIDs, and no others from now on. */
   follow(activeUuids: Iterable<string>): void {
     if (this.#closed) return;
-    const next = nextInOrder(this.#options.uuid, activeUuids);
+    const others = [...activeUuids].filter((uuid) => !this.#housemates.has(uuid));
+    const next = nextInOrder(this.#options.uuid, others);
     for (const [uuid, { endWatch, timer }] of this.#watched) {
       if (next.includes(uuid)) continue;
       endWatch();
@@ -115,6 +127,7 @@ export class SiblingWatch {
     await Promise.allSettled(this.#checks);
     if (!this.#holdsOwnLock) return;
     this.#holdsOwnLock = false;
+    this.#housemates.delete(this.#options.uuid);
     try {
       await this.#options.locks.unlock(lockName(this.#options.uuid));
     } catch {
@@ -124,6 +137,16 @@ export class SiblingWatch {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  get #housemates(): Set<string> {
+    const { locks } = this.#options;
+    let uuids = housemates.get(locks);
+    if (!uuids) {
+      uuids = new Set();
+      housemates.set(locks, uuids);
+    }
+    return uuids;
   }
 
   /** Looks whether a sibling is there, whose end may have been before we began to watch. */
@@ -158,10 +181,11 @@ export class SiblingWatch {
       if (!(await locks.tryLock(lockName(uuid)))) return;
       try {
         if (this.#closed) return;
-        logger.log('error', `dispatcher ${uuid} is gone: its session ended, and it did not come back in time`, {
-          facts: { uuid, buriedBy: this.#options.uuid },
-        });
-        await bury(uuid);
+        if (await bury(uuid)) {
+          logger.log('error', `dispatcher ${uuid} was buried: its session ended, and it did not come back in time`, {
+            facts: { uuid, buriedBy: this.#options.uuid },
+          });
+        }
       } finally {
         await locks.unlock(lockName(uuid));
       }

@@ -1,32 +1,29 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { formatAddress, parseAddress, serverUri } from '#src/cli/address.js';
+import { listenAddress, refuseOpenAddress, serverUri } from '#src/cli/address.js';
 import { agentsOf, parseAgent } from '#src/cli/agent-options.js';
 import { explain, UsageError } from '#src/cli/output.js';
 
-test('an address is a port, a host with a port, or the path of a socket', () => {
-  assert.deepEqual(parseAddress('9999'), { host: '127.0.0.1', port: 9999 });
-  assert.deepEqual(parseAddress('0'), { host: '127.0.0.1', port: 0 });
-  assert.deepEqual(parseAddress('db.example:9999'), { host: 'db.example', port: 9999 });
-  assert.deepEqual(parseAddress('[::1]:9999'), { host: '::1', port: 9999 });
-  assert.deepEqual(parseAddress('./zeo.sock'), { path: './zeo.sock' });
-  assert.deepEqual(parseAddress('zeo.sock'), { path: 'zeo.sock' });
-  assert.deepEqual(parseAddress('/run/zeo'), { path: '/run/zeo' });
-});
-
 test('an address that is none is a usage error that shows the forms', () => {
-  for (const text of ['', 'foo', 'host:', ':', '70000', 'host:70000', '-1', '1.5', 'a:b:9999', '::1:9999']) {
+  for (const text of ['', 'foo', 'host:', ':', '70000', 'host:70000', '-1', '1.5', 'a:b:9999']) {
     assert.throws(
-      () => parseAddress(text),
+      () => listenAddress(text),
       (error) => error instanceof UsageError && error.message.includes(`'${text}'`) && error.message.includes('9999'),
       text,
     );
   }
 });
 
-test('an address is written as it is read', () => {
-  for (const text of ['127.0.0.1:9999', 'db.example:1', '[::1]:9999', './zeo.sock']) {
-    assert.equal(formatAddress(parseAddress(text)), text);
+test('only addresses of this machine need no consent', () => {
+  for (const text of ['9999', '127.0.0.1:9999', '127.1.2.3:1', 'localhost:9999', '[::1]:9999', './zeo.sock']) {
+    refuseOpenAddress(listenAddress(text));
+  }
+  for (const text of ['0.0.0.0:9999', '[::]:9999', 'db.example:9999', '10.0.0.1:9999']) {
+    assert.throws(
+      () => refuseOpenAddress(listenAddress(text)),
+      (error) => error instanceof UsageError && error.message.includes('--insecure'),
+      text,
+    );
   }
 });
 

@@ -1,12 +1,12 @@
 import { Command } from 'commander';
 import { parseDuration } from '../../base/index.js';
 import { openStorage, recordConflictResolver } from '../../odb/index.js';
-import { StorageServer } from '../../zeo/index.js';
-import { formatAddress, parseAddress } from '../address.js';
+import { formatAddress, StorageServer } from '../../zeo/index.js';
+import { listenAddress, refuseOpenAddress } from '../address.js';
 import { loadModules } from '../load-modules.js';
 import { EXIT, say, UsageError } from '../output.js';
 import type { CommandAction } from '../run.js';
-import { Shutdown, ShutdownRequested } from '../shutdown.js';
+import { Shutdown } from '../shutdown.js';
 
 interface ZeoOptions {
   readonly address: string;
@@ -38,21 +38,20 @@ export function zeoCommand(name: string, choose: (action: CommandAction) => void
 }
 
 async function serve(program: string, options: ZeoOptions): Promise<number> {
-  const address = parseAddress(options.address);
+  const address = listenAddress(options.address);
+  if (!options.insecure) refuseOpenAddress(address);
   const history = parseHistory(options.history);
   const shutdown = new Shutdown();
   await loadModules(program, options.import);
   const storage = await openStorage(options.file, { history, conflictResolver: recordConflictResolver });
   try {
-    const server = await StorageServer.listen({ storage, address, insecure: options.insecure ?? false });
+    const server = await StorageServer.listen({ storage, address: formatAddress(address) });
     try {
-      say(`${program}: serving ${options.file} at ${formatAddress(server.address)} (pid ${process.pid})`);
+      say(`${program}: serving ${options.file} at ${server.address} (pid ${process.pid})`);
       await shutdown.requested;
     } finally {
       await server.close();
     }
-  } catch (error) {
-    if (!(error instanceof ShutdownRequested)) throw error;
   } finally {
     await storage.close();
   }
