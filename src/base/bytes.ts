@@ -62,3 +62,9 @@ export function bytesEqual(a: Uint8Array, b: Uint8Array): boolean {
 export function toHex(bytes: Uint8Array): string {
   return asBuffer(bytes).toString('hex');
 }
+
+/** UTF-8 text of a part of a buffer. */
+export function readUtf8(buffer: Buffer, start: number, end: number): string {
+  // `toString('utf8', …)` without its checks of arguments, which cost as much as the work.
+  return (buffer as Buffer & { utf8Slice(start: number, end: number): string }).utf8Slice(start, end);
+}

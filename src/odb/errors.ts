@@ -50,6 +50,11 @@ export class ReadConflictError extends ConflictError {
   override readonly code: string = 'ODB_READ_CONFLICT';
 }
 
+/** Thrown by a class's `resolveConflict` where two changes do not merge; the committer sees a {@link ConflictError}. */
+export class MergeRefusedError extends TransactionError {
+  readonly code = 'ODB_MERGE_REFUSED';
+}
+
 /** No object has this oid (at this time). */
 export class POSKeyError extends BaseError {
   readonly code = 'ODB_POS_KEY';

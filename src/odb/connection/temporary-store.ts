@@ -1,0 +1,38 @@
+import type { Oid, Tid } from '../ids.js';
+
+/** A changed object as it was at a savepoint. */
+export interface TemporaryRecord {
+  readonly data: Uint8Array;
+  /** The stored revision that the change is based on. */
+  readonly serial: Tid;
+}
+
+/** The records of changes that have been saved for a savepoint, and so need not stay in memory as objects. */
+export class TemporaryStore {
+  #records = new Map<Oid, TemporaryRecord>();
+
+  get(oid: Oid): TemporaryRecord | undefined {
+    return this.#records.get(oid);
+  }
+
+  set(oid: Oid, record: TemporaryRecord): void {
+    this.#records.set(oid, record);
+  }
+
+  entries(): Iterable<[Oid, TemporaryRecord]> {
+    return this.#records;
+  }
+
+  /** A copy to go back to. */
+  snapshot(): ReadonlyMap<Oid, TemporaryRecord> {
+    return new Map(this.#records);
+  }
+
+  /** Goes back to a snapshot; returns the oids whose records differ from it. */
+  restore(snapshot: ReadonlyMap<Oid, TemporaryRecord>): Oid[] {
+    const differing: Oid[] = [];
+    for (const [oid, record] of this.#records) if (snapshot.get(oid) !== record) differing.push(oid);
+    this.#records = new Map(snapshot);
+    return differing;
+  }
+}

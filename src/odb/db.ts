@@ -1,0 +1,213 @@
+import { inspect } from 'node:util';
+import { argumentTypeError, type Size, sizeBytes, systemRandom } from '../base/index.js';
+import { InvalidationLog } from './cache/invalidation-log.js';
+import { recordConflictResolver } from './connection/conflict-resolution.js';
+import { Connection, type ConnectionOwner } from './connection/connection.js';
+import { ConnectionPool } from './connection/connection-pool.js';
+import { ConflictError, ConnectionStateError, POSKeyError } from './errors.js';
+import { ROOT_OID, type Tid, ZERO_TID } from './ids.js';
+import { PersistentMapping } from './persistent/mapping.js';
+import { nameOf } from './serialize/registry.js';
+import { writeRecord } from './serialize/writer.js';
+import type { Storage, StorageAttachment } from './storage/storage.js';
+import { openStorage, type StorageOptions } from './storage/uri.js';
+import {
+  contextManager,
+  currentManager,
+  type RunOptions,
+  TransactionManager,
+} from './transaction/transaction-manager.js';
+
+/** Options of {@link DB.open}; those of the storage may stand beside them. */
+export interface DBOptions extends StorageOptions {
+  /** Name within a multi-database, and in messages. Default: `'unnamed'`. */
+  readonly databaseName?: string;
+  /** Connections that are kept for reuse. Default: 7. */
+  readonly poolSize?: number;
+  /** Objects that a connection keeps loaded. Default: 10,000. */
+  readonly cacheSize?: number;
+  /** Bytes of records that a connection keeps loaded. Default: `'64MB'`. */
+  readonly cacheBytes?: Size;
+  /** Refuse connections outside `isolate`, `run`, `db.transaction` and jobs. Default: false. */
+  readonly refuseDefaultManager?: boolean;
+}
+
+/** Options of `db.open()`. */
+export interface OpenOptions {
+  /** The manager that the connection belongs to. Default: the current one of the asynchronous context. */
+  readonly transactionManager?: TransactionManager;
+}
+
+/** A database: a storage, and the connections through which its objects are used. */
+export class DB<Root extends object = Record<string, unknown>> {
+  readonly storage: Storage;
+  readonly databaseName: string;
+  readonly #pool: ConnectionPool<Connection<Root>>;
+  readonly #owner: ConnectionOwner;
+  readonly #unsubscribe: () => void;
+  readonly #refuseDefaultManager: boolean;
+  #closing: Promise<void> | undefined;
+
+  private constructor(storage: Storage, options: DBOptions) {
+    this.storage = storage;
+    this.databaseName = options.databaseName ?? 'unnamed';
+    this.#refuseDefaultManager = options.refuseDefaultManager ?? false;
+    this.#pool = new ConnectionPool(options.poolSize ?? 7, this.databaseName);
+    const invalidations = new InvalidationLog();
+    this.#unsubscribe = storage.subscribe(invalidations);
+    this.#owner = {
+      databaseName: this.databaseName,
+      storage,
+      invalidations,
+      cacheObjectsMax: options.cacheSize ?? 10_000,
+      cacheBytesMax: sizeBytes(options.cacheBytes ?? '64MB'),
+      giveBack: (connection) => this.#pool.giveBack(connection as unknown as Connection<Root>),
+    };
+  }
+
+  /**
+   * Opens a database, and makes its root object if it is new.
+   *
+   * @param storage a storage, or where to find one: `memory:`, a path, `zeo://host:port`.
+   * @throws NotADatabaseError. StorageLockedError. FormatVersionError. CorruptionError. ClientDisconnected.
+   */
+  static async open<Root extends object = Record<string, unknown>>(
+    storage: Storage | string,
+    options: DBOptions = {},
+  ): Promise<DB<Root>> {
+    const opened =
+      typeof storage === 'string'
+        ? await openStorage(storage, { ...options, conflictResolver: recordConflictResolver })
+        : storage;
+    try {
+      await makeRoot(opened);
+      return new DB<Root>(opened, options);
+    } catch (error) {
+      if (typeof storage === 'string') await opened.close();
+      throw error;
+    }
+  }
+
+  /** Opens, in a worker thread, the database whose storage another thread of this process owns: see `storage.attach()`. */
+  static async openAttached<Root extends object = Record<string, unknown>>(
+    attachment: Pick<StorageAttachment, 'module' | 'data'>,
+    options: DBOptions = {},
+  ): Promise<DB<Root>> {
+    const module = (await import(attachment.module)) as { openAttached(data: unknown): Promise<Storage> };
+    return DB.open<Root>(await module.openAttached(attachment.data), options);
+  }
+
+  /**
+   * Opens a connection for the current transaction manager, or the named one.
+   *
+   * @throws ConnectionStateError when the database is closed, or refuses the default manager.
+   */
+  open(options: OpenOptions = {}): Connection<Root> {
+    if (this.#closing) throw new ConnectionStateError(`database '${this.databaseName}' was closed`);
+    const named = options.transactionManager;
+    if (named !== undefined && !(named instanceof TransactionManager)) {
+      throw argumentTypeError('ARG_TRANSACTION_MANAGER', `${inspect(named)} is no TransactionManager`);
+    }
+    if (!named && this.#refuseDefaultManager && !contextManager()) {
+      throw new ConnectionStateError(
+        `database '${this.databaseName}' refuses the process's default transaction manager: ` +
+          'open connections within db.transaction, transaction.run, transaction.isolate or a job',
+      );
+    }
+    const connection = this.#pool.take(() => new Connection<Root>(this.#owner));
+    connection.openWith({ manager: named ?? currentManager(), managerWasNamed: named !== undefined });
+    return connection;
+  }
+
+  /**
+   * Opens a connection, runs `fn` with it in a transaction of its own, commits, and closes; runs `fn` again after a
+   * conflict. The form for application code.
+   *
+   * @throws what `fn` throws; the last error of the commit once the retries are used up.
+   */
+  async transaction<T>(fn: (connection: Connection<Root>) => T | Promise<T>, options: RunOptions = {}): Promise<T> {
+    const manager = new TransactionManager({ clock: this.storage.clock });
+    const connection = manager.enter(() => this.open());
+    try {
+      return await manager.run(() => fn(connection), options);
+    } finally {
+      connection.close();
+    }
+  }
+
+  /** The newest transaction that connections opened now would see. */
+  lastTransaction(): Tid {
+    return this.storage.lastTransaction();
+  }
+
+  /** Connections that are kept for reuse; may be changed. */
+  get poolSize(): number {
+    return this.#pool.size;
+  }
+
+  set poolSize(size: number) {
+    this.#pool.size = size;
+  }
+
+  /** Objects that a connection keeps loaded. */
+  get cacheSize(): number {
+    return this.#owner.cacheObjectsMax;
+  }
+
+  /** Closes the database with its storage. Closing twice does nothing. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    this.#unsubscribe();
+    this.#pool.clear();
+    await this.storage.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  [inspect.custom](): string {
+    return `<DB '${this.databaseName}' on ${this.storage.name}>`;
+  }
+}
+
+/** Stores the root mapping where there is none. Whoever loses a race for it takes the winner's. */
+async function makeRoot(storage: Storage): Promise<void> {
+  try {
+    storage.load(ROOT_OID);
+    return;
+  } catch (error) {
+    if (!(error instanceof POSKeyError)) throw error;
+  }
+  if (storage.isReadOnly) return;
+  // An oid is taken off the counter for the root, unless that was done before.
+  const transaction = {
+    commitId: systemRandom.bytes(16),
+    user: '',
+    description: 'initial database creation',
+    extension: new Uint8Array(0),
+  };
+  const data = writeRecord({
+    className: nameOf(PersistentMapping) as string,
+    state: new PersistentMapping().getState(),
+    references: {
+      isPersistent: () => false,
+      reference: () => {
+        throw new TypeError('the root is empty');
+      },
+    },
+    path: 'root',
+  });
+  storage.tpcBegin(transaction);
+  try {
+    storage.store(transaction, ROOT_OID, ZERO_TID, data);
+    await storage.commit(transaction);
+  } catch (error) {
+    await storage.tpcAbort(transaction);
+    if (!(error instanceof ConflictError)) throw error;
+  }
+}

@@ -1,0 +1,88 @@
+export {
+  BaseError,
+  type Clock,
+  type Duration,
+  type LogLevel,
+  type LogRecord,
+  type LogSink,
+  type Retry,
+  retryOf,
+  type Size,
+  setLogLevel,
+  setLogSink,
+} from '../base/index.js';
+export { recordConflictResolver } from './connection/conflict-resolution.js';
+export { Connection } from './connection/connection.js';
+export type { RootView } from './connection/root-view.js';
+export { DB, type DBOptions, type OpenOptions } from './db.js';
+export {
+  AddressInUseError,
+  AuthenticationError,
+  BrokenModified,
+  ClientDisconnected,
+  CommitLockTimeout,
+  CommitUncertainError,
+  CommitUnderWayError,
+  ConflictError,
+  type ConflictFacts,
+  ConnectionStateError,
+  CorruptionError,
+  DoomedTransaction,
+  DuplicateNameError,
+  FormatVersionError,
+  FrameTooLargeError,
+  InvalidObjectReference,
+  InvalidSavepointRollbackError,
+  LookupError,
+  NotADatabaseError,
+  POSKeyError,
+  ProtocolError,
+  ReadConflictError,
+  ReadOnlyError,
+  ReadOnlyHistoryError,
+  ReservedNameError,
+  SerializationError,
+  StorageError,
+  StorageLockedError,
+  StorageTransactionError,
+  TransactionError,
+  TransactionFailedError,
+  TransactionStateError,
+  TransactionTooLargeError,
+  UnnoticedMutationError,
+  UnregisteredError,
+} from './errors.js';
+export { MAX_TID, type Oid, ROOT_OID, type Tid, tidFromDate, tidToDate, toOid, toTid, ZERO_TID } from './ids.js';
+export type { Jar } from './persistent/jar.js';
+export { Length } from './persistent/length.js';
+export { PersistentList } from './persistent/list.js';
+export { PersistentMapping } from './persistent/mapping.js';
+export { ManagedPersistent, Persistent } from './persistent/persistent.js';
+export { nameOf, persistable, persistableModules, registerInternal, resolveName } from './serialize/registry.js';
+export type {
+  CommitOutcome,
+  ConflictRequest,
+  ConflictResolver,
+  InvalidationListener,
+  Revision,
+  Storage,
+  StorageAttachment,
+  StorageLocks,
+  StorageSupports,
+  StorageTransaction,
+} from './storage/storage.js';
+export { openStorage, registerScheme, type StorageOptions } from './storage/uri.js';
+export { transaction } from './transaction/current.js';
+export type { DataManager, DataManagerSavepoint, Synchronizer } from './transaction/data-manager.js';
+export type { Savepoint } from './transaction/savepoint.js';
+export type { Transaction, TransactionStatus } from './transaction/transaction.js';
+export {
+  type Attempt,
+  contextManager,
+  currentManager,
+  defaultManager,
+  isolate,
+  type RunOptions,
+  TransactionManager,
+  type TransactionManagerOptions,
+} from './transaction/transaction-manager.js';

@@ -1,0 +1,53 @@
+import { asBuffer } from '../../base/index.js';
+import './builtins.js';
+import { type ParsedRecord, readRecord } from './record.js';
+import { PersistentReference, type ReferenceReader } from './references.js';
+import { StateDecoder, type UnknownName } from './state-decoder.js';
+
+export { type ParsedRecord, readRecord };
+
+const NONE: readonly unknown[] = [];
+let idle: StateDecoder | undefined = new StateDecoder();
+
+/**
+ * Decodes the state of a record. The references are resolved first, in order: resolving one may read another record.
+ *
+ * @throws CorruptionError. FormatVersionError. UnregisteredError for a class or function that has no name here.
+ */
+export function readState(record: ParsedRecord | Uint8Array, references: ReferenceReader): unknown {
+  const parsed = record instanceof Uint8Array ? readRecord(record) : record;
+  const table = parsed.references;
+  const resolved = table.length === 0 ? NONE : table.map((reference) => references.resolve(reference));
+  return decode(parsed.bytes, parsed.stateOffset, resolved);
+}
+
+/** Stands for a function, or an instance of a class, that has no name in this process. */
+export class UnknownNamed {
+  constructor(readonly persistentName: string) {}
+}
+
+/** The state of a record with references as {@link PersistentReference}s, and unknown names as {@link UnknownNamed}. */
+export function readOpaqueState(record: Uint8Array): unknown {
+  const parsed = readRecord(record);
+  return decode(
+    parsed.bytes,
+    parsed.stateOffset,
+    parsed.references.map((reference) => new PersistentReference(reference)),
+    (name) => new UnknownNamed(name),
+  );
+}
+
+/** Reads what `encodePlain` wrote. @throws CorruptionError. UnregisteredError. */
+export function decodePlain(bytes: Uint8Array): unknown {
+  return decode(asBuffer(bytes), 0, NONE);
+}
+
+function decode(bytes: Buffer, start: number, references: readonly unknown[], unknownName?: UnknownName): unknown {
+  const decoder = idle ?? new StateDecoder();
+  idle = undefined;
+  try {
+    return decoder.read(bytes, start, references, unknownName);
+  } finally {
+    idle = decoder;
+  }
+}

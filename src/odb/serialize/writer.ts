@@ -1,0 +1,53 @@
+import { buildRecord } from './record.js';
+import type { ReferenceWriter } from './references.js';
+import { StateEncoder } from './state-encoder.js';
+
+/** What a record is written from. */
+export interface RecordSource {
+  readonly className: string;
+  readonly state: unknown;
+  readonly references: ReferenceWriter;
+  /** What the object is called in messages: `root`, `Account oid 12`. */
+  readonly path: string;
+}
+
+let idle: StateEncoder | undefined = new StateEncoder();
+
+/**
+ * Writes a record.
+ *
+ * Getters of plain objects are called, once; `toJSON` is not. What is not enumerable is left out.
+ *
+ * @throws SerializationError, UnregisteredError for a value that cannot be stored; both name its path.
+ */
+export function writeRecord({ className, state, references, path }: RecordSource): Buffer {
+  return withEncoder((encoder) => {
+    encoder.begin(references, path);
+    encoder.write(state);
+    return buildRecord(className, encoder.references, encoder.buffer, encoder.length);
+  });
+}
+
+/**
+ * MessagePack of plain data: what a state may hold, but for persistent objects.
+ *
+ * @throws SerializationError, UnregisteredError; both name the path, which begins with `path`.
+ */
+export function encodePlain(value: unknown, path = 'value'): Buffer {
+  return withEncoder((encoder) => {
+    encoder.begin(undefined, path);
+    encoder.write(value);
+    return Buffer.from(encoder.buffer.subarray(0, encoder.length));
+  });
+}
+
+/** Lends an encoder, which keeps its buffer. A getter that is called on the way may itself write something. */
+function withEncoder<T>(fn: (encoder: StateEncoder) => T): T {
+  const encoder = idle ?? new StateEncoder();
+  idle = undefined;
+  try {
+    return fn(encoder);
+  } finally {
+    idle = encoder;
+  }
+}

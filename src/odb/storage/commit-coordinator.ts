@@ -1,0 +1,274 @@
+import { type Clock, type Deferred, deferred, Logger } from '../../base/index.js';
+import { ConflictError, ReadConflictError, StorageError } from '../errors.js';
+import { nextTid, type Oid, type Tid, ZERO_TID } from '../ids.js';
+import type { CommitOutcome, ConflictResolver, StorageTransaction } from './storage.js';
+
+const logger = new Logger('holdfast.storage');
+
+/** What a transaction asks for. */
+export interface CommitRequest {
+  readonly transaction: StorageTransaction;
+  readonly stores: readonly StoreRequest[];
+  readonly checks: readonly { readonly oid: Oid; readonly serial: Tid }[];
+}
+
+export interface StoreRequest {
+  readonly oid: Oid;
+  /** The revision that it is based on. */
+  readonly serial: Tid;
+  readonly data: Uint8Array;
+}
+
+/** A transaction that has passed all checks, with its tid; to be written. */
+export interface AcceptedTransaction {
+  readonly tid: Tid;
+  readonly transaction: StorageTransaction;
+  readonly records: readonly AcceptedRecord[];
+  readonly resolved: readonly Oid[];
+  /** Whether a vote wrote it already, so that it only has to be flipped. */
+  readonly isPrepared: boolean;
+}
+
+export interface AcceptedRecord {
+  readonly oid: Oid;
+  /** The revision that it supersedes; `ZERO_TID` for a new object. */
+  readonly previous: Tid;
+  readonly data: Uint8Array;
+}
+
+/** What the coordinator needs of a storage. */
+export interface CommitBackend {
+  /** The current revision of an object as far as it was written; `ZERO_TID` when there is none. */
+  currentTid(oid: Oid): Tid;
+  /** The bytes of a revision; `undefined` when it is gone. */
+  revision(oid: Oid, tid: Tid): Uint8Array | undefined;
+  /** Writes transactions, in order: all of them, or none. Durable when it resolves. */
+  write(transactions: readonly AcceptedTransaction[]): Promise<void>;
+  /** Writes a transaction so that it can be flipped later, and is nothing until then. */
+  prepare(transaction: AcceptedTransaction): Promise<void>;
+  /** Removes what `prepare` wrote. */
+  unprepare(transaction: AcceptedTransaction): Promise<void>;
+  /** A transaction was written: make it readable, and tell of it. Called in tid order. */
+  publish(transaction: AcceptedTransaction): void;
+}
+
+interface Pending {
+  readonly accepted: AcceptedTransaction;
+  readonly done: Deferred<void>;
+}
+
+/** How many objects' current tids are kept in memory, so that a check reads no disk. */
+const CURRENT_MAX = 50_000;
+
+/**
+ * The one commit path. Whoever commits, it is decided here: the checks, the merge and the tid are one synchronous step, so that nobody
+ * comes between; then the transaction waits for the next flush, which takes all that wait. It is published after that, in tid order.
+ *
+ * Revisions that were accepted but not yet flushed stand in an overlay that the checks look at first. A flush that fails, fails
+ * everything that was accepted on top of it.
+ *
+ * A vote without its finish (several storages in one transaction) holds everybody else back until it is finished or aborted.
+ */
+export class CommitCoordinator {
+  readonly #backend: CommitBackend;
+  readonly #clock: Clock;
+  readonly #resolver: () => ConflictResolver | undefined;
+  /** Accepted, not flushed. */
+  readonly #overlay = new Map<Oid, { readonly tid: Tid; readonly data: Uint8Array }>();
+  /** Current tids of objects that were lately written; two generations, of which the older is dropped whole. */
+  #recent = new Map<Oid, Tid>();
+  #older = new Map<Oid, Tid>();
+  #lastTid: Tid;
+  #queue: Pending[] = [];
+  #flushing: Promise<void> | undefined;
+  #failure: unknown;
+  /** A voted transaction that is neither finished nor aborted. */
+  #voted: { readonly accepted: AcceptedTransaction; readonly ended: Deferred<void> } | undefined;
+
+  constructor(options: {
+    readonly backend: CommitBackend;
+    readonly clock: Clock;
+    readonly lastTid: Tid;
+    readonly resolver: () => ConflictResolver | undefined;
+  }) {
+    this.#backend = options.backend;
+    this.#clock = options.clock;
+    this.#lastTid = options.lastTid;
+    this.#resolver = options.resolver;
+  }
+
+  /** Whether the last write failed: nothing has been written since. */
+  get isFailing(): boolean {
+    return this.#failure !== undefined;
+  }
+
+  /** Vote and finish in one step. */
+  async commit(request: CommitRequest): Promise<CommitOutcome> {
+    while (this.#voted) await this.#voted.ended.promise;
+    const accepted = this.#accept(request, false);
+    await this.#write(accepted);
+    return { tid: accepted.tid, resolved: accepted.resolved };
+  }
+
+  /** Decides, durably; holds all others back until `finish` or `abort`. */
+  async vote(request: CommitRequest): Promise<AcceptedTransaction> {
+    while (this.#voted) await this.#voted.ended.promise;
+    const accepted = this.#accept(request, true);
+    const voted = { accepted, ended: deferred() };
+    this.#voted = voted;
+    try {
+      // Ordering: what was accepted before has a lower tid, and is on the disk first.
+      while (this.#flushing) await this.#flushing;
+      await this.#backend.prepare(accepted);
+    } catch (error) {
+      this.#forget(accepted);
+      this.#endVote();
+      throw writeFailed(error);
+    }
+    return accepted;
+  }
+
+  /** Makes a voted transaction durable and seen. */
+  async finish(accepted: AcceptedTransaction): Promise<Tid> {
+    try {
+      await this.#write(accepted);
+    } finally {
+      this.#endVote();
+    }
+    return accepted.tid;
+  }
+
+  /** Takes a vote back. */
+  async abort(accepted: AcceptedTransaction): Promise<void> {
+    this.#forget(accepted);
+    try {
+      await this.#backend.unprepare(accepted);
+    } finally {
+      this.#endVote();
+    }
+  }
+
+  /** Resolves when all that was accepted is written, or has failed. */
+  async drain(): Promise<void> {
+    while (this.#voted || this.#flushing) await (this.#voted?.ended.promise ?? this.#flushing);
+  }
+
+  #endVote(): void {
+    const voted = this.#voted;
+    this.#voted = undefined;
+    voted?.ended.resolve();
+  }
+
+  /** The checks, the merges and the tid: synchronous, first come, first served. */
+  #accept({ transaction, stores, checks }: CommitRequest, isPrepared: boolean): AcceptedTransaction {
+    for (const { oid, serial } of checks) {
+      const committedSerial = this.#current(oid);
+      if (committedSerial !== serial) throw new ReadConflictError({ oid, baseSerial: serial, committedSerial });
+    }
+    const records: AcceptedRecord[] = [];
+    const resolved: Oid[] = [];
+    for (const store of stores) {
+      const { oid, serial } = store;
+      const previous = this.#current(oid);
+      if (previous === serial) records.push({ oid, previous, data: store.data });
+      else {
+        records.push({ oid, previous, data: this.#merge(store, previous) });
+        resolved.push(oid);
+      }
+    }
+    const tid = nextTid(this.#lastTid, this.#clock.now());
+    this.#lastTid = tid;
+    for (const { oid, data } of records) this.#overlay.set(oid, { tid, data });
+    return { tid, transaction, records, resolved, isPrepared };
+  }
+
+  #current(oid: Oid): Tid {
+    const pending = this.#overlay.get(oid);
+    if (pending) return pending.tid;
+    const known = this.#recent.get(oid) ?? this.#older.get(oid);
+    if (known !== undefined) return known;
+    const tid = this.#backend.currentTid(oid);
+    this.#remember(oid, tid);
+    return tid;
+  }
+
+  #remember(oid: Oid, tid: Tid): void {
+    // What has no revision is as a rule about to get its first one.
+    if (tid === ZERO_TID) return;
+    this.#recent.set(oid, tid);
+    if (this.#recent.size < CURRENT_MAX) return;
+    this.#older = this.#recent;
+    this.#recent = new Map();
+  }
+
+  #merge({ oid, serial, data }: StoreRequest, committedSerial: Tid): Uint8Array {
+    const conflict = (reason?: string) => new ConflictError({ oid, baseSerial: serial, committedSerial, reason });
+    if (serial === ZERO_TID) throw conflict('both made it new');
+    const committed = this.#overlay.get(oid)?.data ?? this.#backend.revision(oid, committedSerial);
+    const base = this.#backend.revision(oid, serial);
+    if (!committed || !base) throw conflict('the revision that it is based on is gone');
+    const merged = this.#resolver()?.resolve({ oid, baseSerial: serial, committedSerial, base, committed, mine: data });
+    if (!merged) throw conflict();
+    return merged;
+  }
+
+  #write(accepted: AcceptedTransaction): Promise<void> {
+    const done = deferred();
+    this.#queue.push({ accepted, done });
+    this.#flushing ??= this.#flush();
+    return done.promise;
+  }
+
+  async #flush(): Promise<void> {
+    // Commits that are made in one turn share the first flush too.
+    await Promise.resolve();
+    while (this.#queue.length > 0) {
+      const group = this.#queue;
+      this.#queue = [];
+      try {
+        await this.#backend.write(group.map(({ accepted }) => accepted));
+      } catch (error) {
+        this.#failed(group, error);
+        continue;
+      }
+      this.#failure = undefined;
+      for (const { accepted, done } of group) {
+        this.#settled(accepted);
+        this.#backend.publish(accepted);
+        done.resolve();
+      }
+    }
+    this.#flushing = undefined;
+  }
+
+  #settled({ tid, records }: AcceptedTransaction): void {
+    for (const { oid } of records) {
+      this.#remember(oid, tid);
+      if (this.#overlay.get(oid)?.tid === tid) this.#overlay.delete(oid);
+    }
+  }
+
+  /** Ordering: what was accepted meanwhile may build on what was not written, and fails with it. */
+  #failed(group: readonly Pending[], error: unknown): void {
+    if (this.#failure === undefined) {
+      logger.critical('a write failed: the storage takes no changes until one succeeds', error);
+    }
+    this.#failure = error;
+    const failed = [...group, ...this.#queue];
+    this.#queue = [];
+    for (const { accepted, done } of failed) {
+      this.#forget(accepted);
+      done.reject(writeFailed(error));
+    }
+  }
+
+  #forget({ records, tid }: AcceptedTransaction): void {
+    for (const { oid } of records) {
+      if (this.#overlay.get(oid)?.tid === tid) this.#overlay.delete(oid);
+    }
+  }
+}
+
+function writeFailed(cause: unknown): StorageError {
+  return new StorageError(`the commit could not be written, and nothing of it was: ${String(cause)}`, { cause });
+}

@@ -1,0 +1,124 @@
+import { toHex } from '../../base/index.js';
+import { POSKeyError } from '../errors.js';
+import { MAX_TID, type Oid, ROOT_OID, type Tid, ZERO_TID } from '../ids.js';
+import { BaseStorage, type BaseStorageOptions } from './base-storage.js';
+import type { AcceptedTransaction } from './commit-coordinator.js';
+import type { HistoryEntry, Revision, StorageSupports, TransactionRecord } from './storage.js';
+
+let storageCount = 0;
+
+/** Keeps everything in memory, with its whole history: for tests, and as the model of what a storage does. */
+export class MemoryStorage extends BaseStorage {
+  readonly name = `memory:${++storageCount}`;
+  readonly supports: StorageSupports = { history: true, undo: false, pack: false, blobs: false, locks: true };
+  /** Revisions of each object, oldest first. */
+  readonly #revisions = new Map<Oid, { readonly tid: Tid; readonly data: Uint8Array }[]>();
+  readonly #transactions: AcceptedTransaction[] = [];
+  readonly #tidOfCommit = new Map<string, Tid>();
+  #lastTid = ZERO_TID;
+  #lastOid = ROOT_OID as number;
+  #bytes = 0;
+
+  constructor(options: BaseStorageOptions = {}) {
+    super(options);
+    this.start(
+      {
+        currentTid: (oid) => this.#revisions.get(oid)?.at(-1)?.tid ?? ZERO_TID,
+        revision: (oid, tid) => this.#revisions.get(oid)?.find((revision) => revision.tid === tid)?.data,
+        write: async () => {},
+        prepare: async () => {},
+        unprepare: async () => {},
+        publish: (transaction) => this.#publish(transaction),
+      },
+      ZERO_TID,
+    );
+  }
+
+  #publish(accepted: AcceptedTransaction): void {
+    const { tid, records, transaction } = accepted;
+    for (const { oid, data } of records) {
+      const revisions = this.#revisions.get(oid);
+      if (revisions) revisions.push({ tid, data });
+      else this.#revisions.set(oid, [{ tid, data }]);
+      this.#lastOid = Math.max(this.#lastOid, oid);
+      this.#bytes += data.length;
+    }
+    this.#transactions.push(accepted);
+    this.#tidOfCommit.set(toHex(transaction.commitId), tid);
+    this.#lastTid = tid;
+    this.announce(accepted);
+  }
+
+  #of(oid: Oid): { readonly tid: Tid; readonly data: Uint8Array }[] {
+    this.requireOpen('load');
+    const revisions = this.#revisions.get(oid);
+    if (!revisions) throw new POSKeyError(oid);
+    return revisions;
+  }
+
+  load(oid: Oid): Revision {
+    const { tid, data } = this.#of(oid).at(-1) as { tid: Tid; data: Uint8Array };
+    return { tid, data, endTid: undefined };
+  }
+
+  loadBefore(oid: Oid, before: Tid): Revision | undefined {
+    const revisions = this.#of(oid);
+    let low = 0;
+    let high = revisions.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if ((revisions[middle] as { tid: Tid }).tid < before) low = middle + 1;
+      else high = middle;
+    }
+    const found = revisions[low - 1];
+    return found && { tid: found.tid, data: found.data, endTid: revisions[low]?.tid };
+  }
+
+  loadSerial(oid: Oid, tid: Tid): Uint8Array {
+    const found = this.#of(oid).find((revision) => revision.tid === tid);
+    if (!found) throw new POSKeyError(oid, `it has no revision ${tid}`);
+    return found.data;
+  }
+
+  lastTransaction(): Tid {
+    return this.#lastTid;
+  }
+
+  async outcome(commitId: Uint8Array): Promise<Tid | undefined> {
+    return this.#tidOfCommit.get(toHex(commitId));
+  }
+
+  async history(oid: Oid, size = 1): Promise<HistoryEntry[]> {
+    return this.#of(oid)
+      .slice(-size)
+      .reverse()
+      .map(({ tid, data }) => {
+        const accepted = this.#transactions.find((each) => each.tid === tid) as AcceptedTransaction;
+        const { user, description, extension } = accepted.transaction;
+        return { tid, user, description, extension, sizeBytes: data.length };
+      });
+  }
+
+  async *iterate(from: Tid = ZERO_TID, to: Tid = MAX_TID): AsyncGenerator<TransactionRecord> {
+    // What is committed from now on is not part of it.
+    for (const { tid, transaction, records } of [...this.#transactions]) {
+      if (tid < from || tid > to) continue;
+      const { user, description, extension } = transaction;
+      yield { tid, user, description, extension, records: records.map(({ oid, data }) => ({ oid, tid, data })) };
+    }
+  }
+
+  get length(): number {
+    return this.#revisions.size;
+  }
+
+  get size(): number {
+    return this.#bytes;
+  }
+
+  protected override nextOid(): Oid {
+    return ++this.#lastOid as Oid;
+  }
+
+  protected override async release(): Promise<void> {}
+}

@@ -1,0 +1,224 @@
+import type { Clock } from '../../base/index.js';
+import type { Oid, Tid } from '../ids.js';
+
+/**
+ * What a storage promises. It knows bytes, oids and tids; it never sees an object or a class.
+ *
+ * An observer may rely on this:
+ *
+ * 1. **Atomic and durable.** A transaction whose `commit` or `tpcFinish` resolved is there after any crash, whole;
+ *    of any other, nothing is ever seen.
+ * 2. **First committer wins.** A store whose `serial` is not the object's current one is merged, or refused with
+ *    `ConflictError`; a check whose serial is not current is refused with `ReadConflictError`.
+ * 3. **Tids rise** strictly, even when the clock steps back, and are published in order: when `lastTransaction()` is T,
+ *    everything up to T can be read, and every subscriber has been told of everything up to T.
+ * 4. **Oids are never given twice**, whoever crashes.
+ * 5. **Reads are synchronous** and see only published revisions; a revision once read at a tid reads the same for ever,
+ *    until a pack drops it.
+ *
+ * `load*`, `newOid`, `lastTransaction` and `poll` are synchronous; building a transaction (`tpcBegin`, `store`,
+ * `checkCurrentSerial`) is too, since it only collects; what decides or waits returns a promise.
+ */
+export interface Storage {
+  /** For people and for the order of participants in a commit: the path, the address, or `memory:<n>`. */
+  readonly name: string;
+  readonly supports: StorageSupports;
+  readonly isReadOnly: boolean;
+  /** The time of the storage: a client's is corrected to its server's. */
+  readonly clock: Clock;
+  /** Named locks that fall with their session, where `supports.locks`. */
+  readonly locks: StorageLocks | undefined;
+
+  /**
+   * The current revision.
+   * @throws POSKeyError when no object has this oid. CorruptionError. ClientDisconnected.
+   */
+  load(oid: Oid): Revision;
+  /**
+   * The revision that was current just before `before`; `undefined` when the object's first one is not before it.
+   * @throws POSKeyError when no object has this oid. CorruptionError. ClientDisconnected.
+   */
+  loadBefore(oid: Oid, before: Tid): Revision | undefined;
+  /**
+   * The bytes that the transaction `tid` wrote for the object.
+   * @throws POSKeyError when it wrote none.
+   */
+  loadSerial(oid: Oid, tid: Tid): Uint8Array;
+  /**
+   * Loads many objects in one round trip, so that a following `loadBefore` of each is answered without one. An oid that
+   * does not exist is passed over. Does nothing where a load needs no round trip.
+   */
+  prefetch(oids: readonly Oid[], before: Tid): Promise<void>;
+
+  /** The newest published transaction; `ZERO_TID` for an empty storage. */
+  lastTransaction(): Tid;
+  /**
+   * Tells subscribers of everything that was published up to now by other threads or processes, and returns the newest
+   * published tid. Costs next to nothing when there is nothing new.
+   */
+  poll(): Tid;
+  /** Resolves once everything committed by anyone before this call is published here (and polled). */
+  sync(): Promise<Tid>;
+  /** Registers for what is published from now on. Returns the function that ends it. */
+  subscribe(listener: InvalidationListener): () => void;
+
+  /** An oid that nobody has. @throws ReadOnlyError. ClientDisconnected. */
+  newOid(): Oid;
+
+  /** Opens a transaction of this storage. Any number may be open side by side. @throws StorageTransactionError if it is open already. ReadOnlyError. */
+  tpcBegin(transaction: StorageTransaction): void;
+  /**
+   * Adds a record to an open transaction. `serial` is the revision that it is based on, `ZERO_TID` for a new object.
+   * The bytes belong to the storage from now on.
+   * @throws StorageTransactionError when the transaction is not open, or voted.
+   */
+  store(transaction: StorageTransaction, oid: Oid, serial: Tid, data: Uint8Array): void;
+  /** Adds a condition to an open transaction: `serial` must be current when it is voted. */
+  checkCurrentSerial(transaction: StorageTransaction, oid: Oid, serial: Tid): void;
+  /**
+   * The whole commit in one step, for a transaction in which no other storage takes part: vote and finish. A rejection
+   * leaves the transaction voted-and-failed: abort it.
+   * @throws ConflictError. ReadConflictError. ReadOnlyError. ClientDisconnected. CommitUncertainError. StorageError.
+   */
+  commit(transaction: StorageTransaction): Promise<CommitOutcome>;
+  /** First phase: after it, finish does not fail. @throws as `commit`. */
+  tpcVote(transaction: StorageTransaction): Promise<VoteOutcome>;
+  /** Second phase: durable and published when it resolves. @throws StorageTransactionError when it was not voted. */
+  tpcFinish(transaction: StorageTransaction): Promise<Tid>;
+  /** Forgets the transaction, in whatever phase; one that is not open is ignored. */
+  tpcAbort(transaction: StorageTransaction): Promise<void>;
+
+  /** What became of a commit within the last hour: its tid, or `undefined` when it did not happen and never will. */
+  outcome(commitId: Uint8Array): Promise<Tid | undefined>;
+  /** The newest `size` revisions of an object, newest first. @throws POSKeyError. */
+  history(oid: Oid, size?: number): Promise<HistoryEntry[]>;
+  /** Transactions in order, both bounds inclusive; each yields its records. */
+  iterate(from?: Tid, to?: Tid): AsyncIterable<TransactionRecord>;
+
+  /** What another thread of this process needs to open its own view of this storage; see {@link StorageAttachment}. */
+  attach(): StorageAttachment;
+  /** Number of objects, or an estimate. */
+  readonly length: number;
+  /** Bytes used, or an estimate. */
+  readonly size: number;
+  /** Releases everything. May be called twice. */
+  close(): Promise<void>;
+}
+
+/** Which optional abilities a storage has: declared, never probed. */
+export interface StorageSupports {
+  /** Old revisions are kept (for a time). */
+  readonly history: boolean;
+  readonly undo: boolean;
+  readonly pack: boolean;
+  readonly blobs: boolean;
+  readonly locks: boolean;
+}
+
+/** One revision of an object. */
+export interface Revision {
+  readonly data: Uint8Array;
+  /** The transaction that wrote it. */
+  readonly tid: Tid;
+  /** The transaction that superseded it; `undefined` while it is current. */
+  readonly endTid: Tid | undefined;
+}
+
+/** A transaction as a storage sees it: made by the caller, known by identity until it ends. */
+export interface StorageTransaction {
+  /** 16 random bytes by which its outcome can be asked for. */
+  readonly commitId: Uint8Array;
+  readonly user: string;
+  readonly description: string;
+  /** MessagePack of the extended information; empty when there is none. */
+  readonly extension: Uint8Array;
+}
+
+/** What a vote found. */
+export interface VoteOutcome {
+  /** Objects whose stored state is a merge, not what was handed in: their copies in memory are out of date. */
+  readonly resolved: readonly Oid[];
+}
+
+/** What a commit did. */
+export interface CommitOutcome extends VoteOutcome {
+  readonly tid: Tid;
+}
+
+/** One entry of an object's history. */
+export interface HistoryEntry {
+  readonly tid: Tid;
+  readonly user: string;
+  readonly description: string;
+  readonly extension: Uint8Array;
+  /** Bytes of the record. */
+  readonly sizeBytes: number;
+}
+
+/** A stored transaction. */
+export interface TransactionRecord {
+  readonly tid: Tid;
+  readonly user: string;
+  readonly description: string;
+  readonly extension: Uint8Array;
+  readonly records: readonly DataRecord[];
+}
+
+/** A record of a stored transaction; no data where the transaction removed the object. */
+export interface DataRecord {
+  readonly oid: Oid;
+  readonly tid: Tid;
+  readonly data: Uint8Array | undefined;
+}
+
+/** Told of what was published. Calls come in tid order, and must not throw. */
+export interface InvalidationListener {
+  /** The transaction `tid` changed these objects. */
+  invalidate(tid: Tid, oids: readonly Oid[]): void;
+  /** Anything may have changed up to `tid`: what was missed can no longer be told one by one. */
+  invalidateAll(tid: Tid): void;
+}
+
+/** Named locks. A lock falls when the session that holds it ends. */
+export interface StorageLocks {
+  /** Takes the lock if it is free; resolves to whether it was. */
+  tryLock(name: string): Promise<boolean>;
+  /** Waits for the lock, in order. Rejects with the signal's reason when `signal` aborts. */
+  lock(name: string, options?: { signal?: AbortSignal }): Promise<void>;
+  /** Gives the lock up; ignored when this session does not hold it. */
+  unlock(name: string): Promise<void>;
+  /** Calls `fn` each time a session ends that holds the lock. Returns the function that ends the watch. */
+  watch(name: string, fn: () => void): () => void;
+}
+
+/**
+ * How another thread opens its own view: it imports `module` and calls its exported
+ * `openAttached(data): Promise<Storage>`. An attachment is for one thread; the thread closes its view before the owner
+ * closes the storage.
+ */
+export interface StorageAttachment {
+  /** URL of the module. */
+  readonly module: string;
+  /** Structured-cloneable. */
+  readonly data: unknown;
+  readonly transferList: readonly import('node:worker_threads').MessagePort[];
+}
+
+/** Merges two changes of one object; given to a storage by those who know records. */
+export interface ConflictResolver {
+  /**
+   * The merged record of `oid`, whose revision `base` was changed to `committed` by others and to `mine` by the caller.
+   * Returns `undefined` when the class of the record is not known here, so that somebody else may be able to.
+   * @throws ConflictError when the class is known and the changes do not merge.
+   */
+  resolve(request: ConflictRequest): Uint8Array | undefined;
+}
+
+export interface ConflictRequest {
+  readonly oid: Oid;
+  readonly baseSerial: Tid;
+  readonly committedSerial: Tid;
+  readonly base: Uint8Array;
+  readonly committed: Uint8Array;
+  readonly mine: Uint8Array;
+}
