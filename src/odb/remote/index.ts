@@ -8,6 +8,7 @@ export {
 } from '../errors.js';
 export { type Oid, type Tid, ZERO_TID } from '../ids.js';
 export { READ_TIMEOUT_MS, RECORD_BYTES_MAX } from '../limits.js';
+export type { LockSession } from '../storage/lock-table.js';
 export type {
   ConflictResolver,
   InvalidationListener,
@@ -20,8 +21,9 @@ export { newPacket, PacketReader, packetId, packetType, readValue, valuePacket }
 export { errorFromWire, errorToWire } from './error-codec.js';
 export { HubMemory, type HubState } from './hub-memory.js';
 export { HEADER_BYTES, Message, SYNC_ID_BIT } from './messages.js';
-export { Session, type SessionLocks, SessionStats } from './session.js';
-export { StorageHost, type StorageHostOptions } from './storage-host.js';
+export { Session } from './session.js';
+export { SessionStats } from './session-transactions.js';
+export { StorageHost } from './storage-host.js';
 export type { Transport, TransportHandlers } from './transport.js';
 export { lostPacket } from './view-channel.js';
 export { ViewHub } from './view-hub.js';

@@ -1,45 +1,35 @@
-import { deferred, type Size, sizeBytes, systemClock } from '../../base/index.js';
+import { deferred, systemClock } from '../../base/index.js';
 import { StorageError } from '../errors.js';
+import { type HostingOptions, provideHosting, type StorageHosting } from '../storage/hosting.js';
 import type { Storage, StorageAttachment } from '../storage/storage.js';
-import { Session, type SessionLocks } from './session.js';
+import { Session } from './session.js';
 import { ViewHub } from './view-hub.js';
-import type { ViewData } from './view-parts.js';
 
 /** How long the owner of a storage waits for views to let go when it closes. */
 const CLOSE_TIMEOUT_MS = 10_000;
-
-/** Options of a {@link StorageHost}. */
-export interface StorageHostOptions {
-  /** The storage that is served; its `subscribe` tells the host of everything that is published. */
-  readonly storage: Storage;
-  /** Locks of a view, where the storage has them: one session each. */
-  readonly locks?: (() => SessionLocks) | undefined;
-  /** A module that exports `openReader(data)`, where other threads can read for themselves. */
-  readonly reader?: ViewData['reader'];
-  /** Bytes of revisions that each view keeps. Default: `'20MB'`. */
-  readonly cacheSize?: Size;
-}
+/** Bytes of revisions that each view keeps. */
+const CACHE_BYTES_MAX = 20 * 1024 * 1024;
 
 /**
  * Serves a storage that this thread owns to other threads of the process: what `storage.attach()` of an embedded
  * storage is made of.
  */
-export class StorageHost {
+export class StorageHost implements StorageHosting {
   readonly #storage: Storage;
-  readonly #options: StorageHostOptions;
+  readonly #options: HostingOptions;
   readonly #hub: ViewHub;
   readonly #sessions = new Set<Session>();
   readonly #unsubscribe: () => void;
   #closing: Promise<void> | undefined;
 
-  constructor(options: StorageHostOptions) {
+  constructor(options: HostingOptions) {
     const { storage } = options;
     this.#storage = storage;
     this.#options = options;
     const hub = new ViewHub({
       lastTid: storage.lastTransaction(),
       serve: (link) => {
-        const session = new Session({ storage, transport: link, locks: options.locks?.() });
+        const session = new Session({ storage, transport: link, locks: options.locks() });
         this.#sessions.add(session);
         return {
           packet: (packet) => session.receive(packet),
@@ -69,7 +59,7 @@ export class StorageHost {
   attach(): StorageAttachment {
     return this.#hub.attach({
       name: this.#storage.name,
-      cacheBytesMax: sizeBytes(this.#options.cacheSize ?? '20MB'),
+      cacheBytesMax: CACHE_BYTES_MAX,
       reader: this.#options.reader,
     });
   }
@@ -105,3 +95,5 @@ export class StorageHost {
     }
   }
 }
+
+provideHosting((options) => new StorageHost(options));

@@ -7,8 +7,8 @@ import { SYNC_ID_BIT } from './messages.js';
 import { ANSWER_LENGTH, ANSWERED, LARGE, REQUEST_BYTES_MAX, REQUEST_LENGTH, SyncSlot, WAKE } from './sync-slot.js';
 import type { ViewNotice } from './view-parts.js';
 
-/** How long to look for the answer before the thread goes to sleep: waking one costs more than most answers take. */
-const SPIN_MS = 0.15;
+/** How long to look for the answer before the thread goes to sleep: waking one costs more than most answers take. A round trip to a server is among those. */
+const SPIN_MS = 0.3;
 /** Looks at the memory between two looks at the time. */
 const LOOKS_PER_CHECK = 64;
 /** Longest sleep before the state of the serving thread is looked at. */

@@ -3,7 +3,6 @@ import {
   ClientDisconnected,
   CommitUncertainError,
   ConflictError,
-  type ConflictFacts,
   ReadOnlyError,
   StorageTransactionError,
 } from '../errors.js';
@@ -246,7 +245,13 @@ export class ViewTransactions {
       const mine = open.records[index];
       if (resolver === undefined || mine === undefined) throw refused;
       const data = resolver.resolve({ oid, baseSerial, committedSerial, base, committed, mine: mine.data });
-      if (data === undefined) throw conflictOf(refused, { oid, baseSerial, committedSerial });
+      if (data === undefined) {
+        if (refused instanceof ConflictError && refused.oid !== oid) {
+          // The server has not tried this one yet, and may know its class.
+          continue;
+        }
+        throw refused;
+      }
       open.records[index] = { oid, tid: committedSerial, endTid: undefined, data };
       open.resolved.add(oid);
     }
@@ -282,11 +287,6 @@ function numberPacket(type: typeof Message.finish | typeof Message.abort, id: nu
   const packet = newPacket(type, id, 4);
   writeUint32(packet, HEADER_BYTES, number);
   return packet;
-}
-
-/** The conflict of one object among several: the first one is kept where it is the one that the server named. */
-function conflictOf(refused: Error, facts: ConflictFacts): Error {
-  return refused instanceof ConflictError && refused.oid === facts.oid ? refused : new ConflictError(facts);
 }
 
 function lostVote(): Error {

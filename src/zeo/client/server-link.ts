@@ -1,12 +1,5 @@
-import { type Clock, type LogLevel, type Random, type Timer } from '../../base/index.js';
-import {
-  ClientDisconnected,
-  packetId,
-  packetType,
-  ProtocolError,
-  ViewHub,
-  ZERO_TID,
-} from '../../odb/remote/index.js';
+import type { Clock, LogLevel, Random, Timer } from '../../base/index.js';
+import { ClientDisconnected, ProtocolError, packetId, packetType, ViewHub, ZERO_TID } from '../../odb/remote/index.js';
 import {
   ConnectionMessage,
   closeChannelPacket,
@@ -251,10 +244,7 @@ export class ServerLink {
   #openChannel(channel: ClientChannel): void {
     const { number } = channel;
     const { locks, watches } = channel.resume();
-    this.#socket?.send(
-      0,
-      openChannelPacket({ channel: number, isReadOnly: this.#options.isReadOnly, locks, watches }),
-    );
+    this.#socket?.send(0, openChannelPacket({ channel: number, isReadOnly: this.#options.isReadOnly, locks, watches }));
   }
 
   #ended(address: Address, reason: Error | undefined, isHopeless: boolean): void {

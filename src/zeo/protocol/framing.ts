@@ -40,7 +40,10 @@ export class FrameDecoder {
   #needed = LENGTH_BYTES;
 
   /** @param onFrame gets channel and packet; the packet's bytes lie in a larger buffer. */
-  constructor(options: { readonly frameBytesMax: number; readonly onFrame: (channel: number, packet: Buffer) => void }) {
+  constructor(options: {
+    readonly frameBytesMax: number;
+    readonly onFrame: (channel: number, packet: Buffer) => void;
+  }) {
     this.#onFrame = options.onFrame;
     this.#frameBytesMax = options.frameBytesMax;
   }

@@ -1,20 +1,33 @@
 import type { Oid, Storage, StorageSupports, Tid } from '../../odb/index.js';
-import { type SessionLocks, SessionStats } from '../../odb/remote/index.js';
+import { type LockSession, SessionStats } from '../../odb/remote/index.js';
 import { invalidateAllPacket, invalidatePacket, type Missed } from '../protocol/connection-messages.js';
 import { encodeFrame } from '../protocol/framing.js';
 import { InvalidationLog } from './invalidation-log.js';
 import type { ServerConnection } from './server-connection.js';
+
+/** A storage that keeps the locks of several clients apart; one that is itself a client cannot. */
+interface LockSource {
+  lockSession(): LockSession;
+}
+
+function hasLockSessions(storage: Storage): storage is Storage & LockSource {
+  return typeof (storage as Partial<LockSource>).lockSession === 'function';
+}
 
 /** One storage of a server, with the clients that use it. */
 export class ServedStorage {
   readonly storage: Storage;
   readonly connections = new Set<ServerConnection>();
   readonly stats = new SessionStats();
+  readonly isReadOnly: boolean;
+  readonly #lockSource: LockSource | undefined;
   readonly #log: InvalidationLog;
   readonly #unsubscribe: () => void;
 
   private constructor(storage: Storage, log: InvalidationLog) {
     this.storage = storage;
+    this.isReadOnly = storage.isReadOnly;
+    this.#lockSource = storage.supports.locks && hasLockSessions(storage) ? storage : undefined;
     this.#log = log;
     this.#unsubscribe = storage.subscribe({
       invalidate: (tid, oids) => this.#invalidate(tid, oids),
@@ -41,12 +54,12 @@ export class ServedStorage {
   }
 
   get supports(): StorageSupports {
-    return this.storage.supports;
+    return { ...this.storage.supports, locks: this.#lockSource !== undefined };
   }
 
   /** Locks for one more session, where the storage has them. */
-  newLocks(): SessionLocks | undefined {
-    return undefined;
+  newLocks(): LockSession | undefined {
+    return this.#lockSource?.lockSession();
   }
 
   /** The newest transaction that clients were told of. */

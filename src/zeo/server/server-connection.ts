@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import { type Clock, deferred, Logger, type Timer } from '../../base/index.js';
-import { HEADER_BYTES, packetId, packetType, ProtocolError, Session, StorageError } from '../../odb/remote/index.js';
+import { HEADER_BYTES, ProtocolError, packetId, packetType, Session, StorageError } from '../../odb/remote/index.js';
 import {
   ConnectionMessage,
   channelOpenedPacket,
@@ -87,13 +87,6 @@ export class ServerConnection {
     return this.#socket.bytesOut;
   }
 
-  /** Voted transactions that wait for their second phase. */
-  get votedCount(): number {
-    let count = 0;
-    for (const session of this.#sessions.values()) count += session.votedCount;
-    return count;
-  }
-
   /** Tells the client of a transaction; `frame` is the same for all clients. */
   publish(frame: Buffer): void {
     if (this.#socket.bufferedBytes === 0) this.#backlogBytes = 0;
@@ -169,7 +162,7 @@ export class ServerConnection {
       welcomePacket({
         version,
         supports: served.supports,
-        isReadOnly: this.#owner.isReadOnly || served.storage.isReadOnly,
+        isReadOnly: this.#owner.isReadOnly || served.isReadOnly,
         lastTid: served.lastTid,
         nowMs: served.storage.clock.now(),
         missed: served.missedSince(lastTid),
@@ -214,11 +207,10 @@ export class ServerConnection {
       storage: served.storage,
       transport: {
         send: (answer) => this.#socket.send(channel, answer),
-        listen: () => undefined,
         close: () => this.#socket.destroy(),
       },
       locks: served.newLocks(),
-      isReadOnly: this.#owner.isReadOnly || isReadOnly,
+      isReadOnly: this.#owner.isReadOnly || served.isReadOnly || isReadOnly,
       transactionTimeoutMs: this.#owner.transactionTimeoutMs,
       clock: this.#owner.clock,
       stats: served.stats,

@@ -13,7 +13,7 @@ import {
 } from '../../base/index.js';
 import type { Storage } from '../../odb/index.js';
 import { RECORD_BYTES_MAX } from '../../odb/remote/index.js';
-import { formatAddress, parseAddress } from '../transport/address.js';
+import { type Address, formatAddress, parseAddress } from '../transport/address.js';
 import { Listener } from '../transport/listener.js';
 import { ServedStorage } from './served-storage.js';
 import { type ConnectionOwner, ServerConnection } from './server-connection.js';
@@ -33,7 +33,7 @@ export interface ServerOptions {
   /** What is served: a storage, under the name `1`, or several by their names. They stay the caller's. */
   readonly storage: Storage | Readonly<Record<string, Storage>>;
   /** `host:port`, a port of the loopback interface (0: any free one), or the path of a Unix socket. */
-  readonly address: string | number;
+  readonly address: string | number | Address;
   /** Refuse all writes. Default: false. */
   readonly readOnly?: boolean;
   /** Transactions that are remembered so that a returning client need not drop its cache. Default: 100. */
@@ -107,7 +107,7 @@ export class StorageServer {
    * @throws AddressInUseError. StorageError when the address is not to be had. RangeError (`ARG_ADDRESS`).
    */
   static async listen(options: ServerOptions): Promise<StorageServer> {
-    const address = parseAddress(options.address);
+    const address = typeof options.address === 'object' ? options.address : parseAddress(options.address);
     const served = new Map<string, ServedStorage>();
     for (const [name, storage] of Object.entries(storagesOf(options.storage))) {
       served.set(name, await ServedStorage.open(storage, options.invalidationQueueSize ?? 100));
@@ -137,7 +137,10 @@ export class StorageServer {
       bytesIn += connection.bytesIn;
       bytesOut += connection.bytesOut;
     }
-    return statsOf({ sinceMs: this.#sinceMs, connectionCount: this.#connections.size, bytesIn, bytesOut }, this.#served);
+    return statsOf(
+      { sinceMs: this.#sinceMs, connectionCount: this.#connections.size, bytesIn, bytesOut },
+      this.#served,
+    );
   }
 
   /**
@@ -158,7 +161,10 @@ export class StorageServer {
     await this.#listener?.close();
     const drained = Promise.all([...this.#connections].map((connection) => connection.drain()));
     const abort = new AbortController();
-    await Promise.race([drained, delay(this.#clock, CLOSE_TIMEOUT_MS, { signal: abort.signal }).catch(() => undefined)]);
+    await Promise.race([
+      drained,
+      delay(this.#clock, CLOSE_TIMEOUT_MS, { signal: abort.signal }).catch(() => undefined),
+    ]);
     abort.abort();
     for (const connection of this.#connections) connection.end();
     await Promise.all([...this.#connections].map((connection) => connection.whenClosed));
