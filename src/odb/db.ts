@@ -1,5 +1,5 @@
 import { inspect } from 'node:util';
-import { argumentTypeError, type Size, sizeBytes, systemRandom } from '../base/index.js';
+import { argumentTypeError, refuseDuringImport, type Size, sizeBytes, systemRandom } from '../base/index.js';
 import { InvalidationLog } from './cache/invalidation-log.js';
 import { recordConflictResolver } from './connection/conflict-resolution.js';
 import { Connection, type ConnectionOwner } from './connection/connection.js';
@@ -75,6 +75,7 @@ export class DB<Root extends object = Record<string, unknown>> {
     storage: Storage | string,
     options: DBOptions = {},
   ): Promise<DB<Root>> {
+    refuseDuringImport('DB.open');
     const opened =
       typeof storage === 'string'
         ? await openStorage(storage, { ...options, conflictResolver: recordConflictResolver })

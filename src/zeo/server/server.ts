@@ -6,6 +6,7 @@ import {
   delay,
   durationMs,
   Logger,
+  refuseDuringImport,
   type Size,
   sizeBytes,
   systemClock,
@@ -107,6 +108,7 @@ export class StorageServer {
    * @throws AddressInUseError. StorageError when the address is not to be had. RangeError (`ARG_ADDRESS`).
    */
   static async listen(options: ServerOptions): Promise<StorageServer> {
+    refuseDuringImport('StorageServer.listen');
     const address = typeof options.address === 'object' ? options.address : parseAddress(options.address);
     const served = new Map<string, ServedStorage>();
     for (const [name, storage] of Object.entries(storagesOf(options.storage))) {
