@@ -1,3 +1,6 @@
+// Lets storages be attached to from other threads.
+import './remote/index.js';
+
 export {
   BaseError,
   type Clock,

@@ -306,14 +306,24 @@ export abstract class Persistent {
       }
       const state: Fields = object.#state ?? {};
       const fields = classFields(object);
+      const plain: string[] = [];
       for (const key of Object.keys(object)) {
         if (isVolatile(key)) continue;
         const own = Object.getOwnPropertyDescriptor(object, key) as PropertyDescriptor;
         if (own.get || own.set) continue;
         setField(state, key, own.value);
+        plain.push(key);
+      }
+      // The last field first: the engine undoes the way in which they were added, and the object ends up with the same hidden class as
+      // a ghost. Turning a plain field into an accessor in place would make the object a slow dictionary for ever.
+      for (let i = plain.length - 1; i >= 0; i--) {
+        if (!Reflect.deleteProperty(object, plain[i] as string)) {
+          throw new SerializationError(`${describe(object)}.${plain[i]} is not configurable, and cannot become a tracked field`);
+        }
+      }
+      for (const key of plain) {
         const accessor = fields.accessor(key);
         if (accessor) Object.defineProperty(object, key, accessor.inEveryRecord ? accessor.fixed : accessor.removable);
-        else delete (object as unknown as Fields)[key];
       }
       object.#state = state;
     };

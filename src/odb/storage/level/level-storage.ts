@@ -16,6 +16,7 @@ import {
   olderKey,
   PREPARED_KEY,
   type PreparedEntry,
+  type StoredRevision,
   TRANSACTIONS_END,
   type TransactionEntry,
   transactionKey,
@@ -283,10 +284,10 @@ export class LevelStorage extends BaseStorage {
   async history(oid: Oid, size = 1): Promise<HistoryEntry[]> {
     this.requireOpen('history');
     const entries: HistoryEntry[] = [];
-    let revision = this.#reader.current(oid);
+    let revision: StoredRevision | undefined = this.#reader.current(oid);
     if (!revision) throw new POSKeyError(oid);
     while (revision && entries.length < size) {
-      const { n, tid, data } = revision;
+      const { n, tid, data }: StoredRevision = revision;
       const value = await this.#level.get(transactionKey(tid));
       const { user, description, extension } = value
         ? decodeEntry<TransactionEntry>(value, `${this.name}: the transaction ${tid}`, tid)
