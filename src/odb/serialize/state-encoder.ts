@@ -23,8 +23,10 @@ export class StateEncoder {
   #first: object | undefined;
   #writer: ReferenceWriter | undefined;
   #rootPath = '';
-  #path: (string | number)[] = [];
-  #key: string | number = '';
+  /** Keys of the containers that are being written, outermost first; the state itself has none. */
+  #path: (string | number | undefined)[] = [];
+  /** Key of the value that is being written, within the innermost of them. */
+  #key: string | number | undefined = undefined;
 
   /** Begins a new state. */
   begin(writer: ReferenceWriter | undefined, path: string): void {
@@ -36,7 +38,7 @@ export class StateEncoder {
     this.#writer = writer;
     this.#rootPath = path;
     this.#path.length = 0;
-    this.#key = '';
+    this.#key = undefined;
     if (this.buffer.length > KEPT_BYTES_MAX) this.buffer = Buffer.allocUnsafeSlow(INITIAL_BYTES);
   }
 
@@ -191,13 +193,14 @@ export class StateEncoder {
     if (this.#seen(value)) return;
     if (this.#path.length >= DEPTH_MAX) throw this.#refused(value, `it is nested more than ${DEPTH_MAX} deep`);
     this.#path.push(this.#key);
+    this.#key = undefined;
     if (Array.isArray(value)) this.#array(value);
     else {
       const prototype = Object.getPrototypeOf(value) as object | null;
       if (prototype === Object.prototype) this.#plain(value as Record<string, unknown>);
       else this.#special(value, prototype);
     }
-    this.#key = this.#path.pop() as string | number;
+    this.#key = this.#path.pop();
   }
 
   /** Writes a back-reference if the container has begun already; else gives it its number. */
@@ -417,9 +420,8 @@ export class StateEncoder {
   /** Where the value that is being written stands. */
   #where(): string {
     let path = this.#rootPath;
-    // The first entry is the place of the state itself.
-    for (const key of [...this.#path.slice(1), ...(this.#path.length > 0 ? [this.#key] : [])]) {
-      path += typeof key === 'number' ? `[${key}]` : `.${key}`;
+    for (const key of [...this.#path, this.#key]) {
+      if (key !== undefined) path += typeof key === 'number' ? `[${key}]` : `.${key}`;
     }
     return path;
   }

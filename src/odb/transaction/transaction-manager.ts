@@ -75,7 +75,9 @@ export class TransactionManager {
   get(): Transaction {
     if (this.#current) return this.#current;
     if (this.explicit) throw new TransactionStateError('no transaction is under way: this manager wants begin() first');
-    return this.begin();
+    // Connections took their view at the last boundary, and have been read from since: they must not move now.
+    this.#current = new Transaction(this.#owner);
+    return this.#current;
   }
 
   /** The current transaction, if there is one; begins none. */
