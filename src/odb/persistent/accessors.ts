@@ -1,34 +1,54 @@
-/**
- * What is known of the fields of one class: their accessors, made once per class and key, and which keys a ghost is to have
- * before its record is read.
- */
-export interface FieldAccessor {
+/** What is known of one field of a class. */
+export interface Field {
   readonly key: string;
-  /** For a key that every record seen had: it cannot be deleted by mistake. */
-  readonly fixed: PropertyDescriptor;
-  /** For a key that only some records have: it can be taken away once the record is read. */
-  readonly removable: PropertyDescriptor;
-  /** Whether every record seen so far had the key. */
-  inEveryRecord: boolean;
+  /**
+   * The accessor of a key that every record seen had: nobody can delete it by mistake. `undefined` where the key is stored, but is no
+   * property of the object: a getter or setter of the class takes precedence, or the name is reserved.
+   */
+  readonly fixed: PropertyDescriptor | undefined;
+  /** The same, to be taken away when a record turns out not to have the key. */
+  readonly removable: PropertyDescriptor | undefined;
 }
 
-/** The source of getter and setter functions of one field. */
-export type AccessorFactory = (key: string) => { get: () => unknown; set: (value: unknown) => void };
+/** The getter and the setter of one field. */
+export interface AccessorPair {
+  get(): unknown;
+  set(value: unknown): void;
+}
 
-/** The fields of one class, as far as this process has seen them. */
+/** Makes the pair of a key, compiled from text of its own or not. */
+export type AccessorFactory = (key: string, compiled: boolean) => AccessorPair;
+
+/** The fields that ghosts of a class are made with, as long as nothing new is learned of the class. */
+export interface Shape {
+  readonly owner: ClassFields;
+  /** Those that every record had, in the order of the first one. */
+  readonly required: readonly Field[];
+  /** Those that only some records had. They come last: the engine takes back cheaply only what was added last. */
+  readonly optional: readonly Field[];
+}
+
+/** Each compiled pair costs some kilobytes; an object that is used as a dictionary has many keys, each used little. */
+const COMPILED_KEYS_MAX = 200;
+
+/**
+ * The fields of one class, as far as this process has seen them: which keys a ghost is to list before its record is read, and their
+ * accessors, made once for each class and key.
+ */
 export class ClassFields {
-  /** Whether an object of this class was ever loaded or adopted: only then its keys are known. */
-  seen = false;
-  readonly accessors = new Map<string, FieldAccessor>();
-  /** The same, in order, for making ghosts. */
-  readonly list: FieldAccessor[] = [];
+  /** Whether a record was read, or an object adopted: before, nothing is known. */
+  learned = false;
+  /** Whether the first object is just being loaded. */
+  learning = false;
+  shape: Shape = { owner: this, required: [], optional: [] };
+  readonly #byKey = new Map<string, Field>();
   readonly #prototype: object;
   readonly #end: object;
   readonly #factory: AccessorFactory;
 
   /**
    * @param prototype of the class
-   * @param end prototype at which the classes of the user end
+   * @param end the prototype at which the classes of the user end
    */
   constructor(prototype: object, end: object, factory: AccessorFactory) {
     this.#prototype = prototype;
@@ -36,25 +56,50 @@ export class ClassFields {
     this.#factory = factory;
   }
 
-  /** The accessor of a key; `undefined` where a getter, setter or method of the class takes precedence. */
-  accessor(key: string): FieldAccessor | undefined {
-    const known = this.accessors.get(key);
-    if (known) return known;
-    if (this.#isDeclaredByClass(key)) return undefined;
-    const pair = { ...this.#factory(key), enumerable: true };
-    const accessor: FieldAccessor = {
-      key,
-      fixed: { ...pair, configurable: false },
-      removable: { ...pair, configurable: true },
-      // A key that comes up after others were seen cannot have been in every record.
-      inEveryRecord: !this.seen,
-    };
-    this.accessors.set(key, accessor);
-    this.list.push(accessor);
-    return accessor;
+  /** The values of fields that a record may lack; `undefined` where the class gives none. */
+  get defaults(): unknown {
+    return (this.#prototype.constructor as { defaults?: unknown }).defaults;
   }
 
-  #isDeclaredByClass(key: string): boolean {
+  /** The field of a key, which from now on is known to occur. */
+  field(key: string): Field {
+    return this.#byKey.get(key) ?? this.#add(key, false);
+  }
+
+  /** Learns from the keys of a state. */
+  learn(state: object): void {
+    if (!this.learned) {
+      for (const key of Object.keys(state)) if (!this.#byKey.has(key)) this.#add(key, true);
+      this.learned = true;
+    }
+    const missing = this.shape.required.filter(({ key }) => !Object.hasOwn(state, key));
+    if (missing.length === 0) return;
+    this.shape = {
+      owner: this,
+      required: this.shape.required.filter((field) => !missing.includes(field)),
+      optional: [...this.shape.optional, ...missing],
+    };
+  }
+
+  #add(key: string, required: boolean): Field {
+    const pair = this.#isHidden(key)
+      ? undefined
+      : { ...this.#factory(key, isCompilable(key) && this.#byKey.size < COMPILED_KEYS_MAX), enumerable: true };
+    const field: Field = {
+      key,
+      fixed: pair && { ...pair, configurable: false },
+      removable: pair && { ...pair, configurable: true },
+    };
+    this.#byKey.set(key, field);
+    const { shape } = this;
+    this.shape = required
+      ? { ...shape, required: [...shape.required, field] }
+      : { ...shape, optional: [...shape.optional, field] };
+    return field;
+  }
+
+  #isHidden(key: string): boolean {
+    if (isReserved(key) || isVolatile(key)) return true;
     for (let at: object | null = this.#prototype; at && at !== this.#end; at = Object.getPrototypeOf(at)) {
       const own = Object.getOwnPropertyDescriptor(at, key);
       if (own) return own.get !== undefined || own.set !== undefined;
@@ -63,14 +108,37 @@ export class ClassFields {
   }
 }
 
+/** Whether a state has just the keys of a shape, in its order: then an object that was made with it needs no more accessors. */
+export function fits(shape: Shape, state: object): boolean {
+  const { required, optional } = shape;
+  if (optional.length > 0) return false;
+  let count = 0;
+  for (const key in state) {
+    if (count === required.length || required[count]?.key !== key) return false;
+    count++;
+  }
+  return count === required.length;
+}
+
 const PLAIN_IDENTIFIER = /^[A-Za-z_$][A-Za-z0-9_$]*$/;
-/** Words that may follow a dot, but have a meaning of their own somewhere; and what never is a field. */
-const RESERVED = new Set(['__proto__', 'constructor', 'prototype', 'then']);
 
 /**
- * Whether a key may stand in source text that is compiled. A key comes from a record, and so from whoever could write to
- * the database: only plain identifiers are ever compiled.
+ * Whether a key may stand in text that is compiled. A key comes from a record, and so from whoever could write to the database: only
+ * plain identifiers are ever compiled. What every object inherits needs a look at the state's own keys, which compiled text spares.
  */
 export function isCompilable(key: string): boolean {
-  return PLAIN_IDENTIFIER.test(key) && !RESERVED.has(key);
+  return PLAIN_IDENTIFIER.test(key) && !(key in Object.prototype);
+}
+
+/** Volatile attributes are never stored, and vanish with the state. */
+export function isVolatile(key: string): boolean {
+  return key.startsWith('_v_');
+}
+
+/**
+ * Names that are never a field: those of persistence itself, and two that the language asks every object for. Were `then` a field,
+ * `await account` would load the account, and might call what it finds.
+ */
+export function isReserved(key: string): boolean {
+  return key === 'then' || key === 'constructor' || key.startsWith('_p_');
 }

@@ -1,10 +1,11 @@
+import { BrokenModified } from '../errors.js';
 import type { Oid } from '../ids.js';
 import { readOpaqueState } from '../serialize/reader.js';
 import type { Jar } from './jar.js';
 import { internals, ManagedPersistent, type Persistent } from './persistent.js';
 
 /**
- * Stands for an object whose class has no name in this process. It can be referred to, and is stored as it was; it cannot be
+ * Stands for an object whose class has no name in this process. It can be referred to, and its record is kept as it is; it cannot be
  * changed (`BrokenModified`).
  */
 export class Broken extends ManagedPersistent {
@@ -18,8 +19,7 @@ export class Broken extends ManagedPersistent {
 
   /** The stored state, with references as opaque values. */
   get _p_brokenState(): unknown {
-    this.readable();
-    return readOpaqueState(this.#record as Uint8Array);
+    return readOpaqueState(this.getState());
   }
 
   /** For {@link makeBrokenGhost}. */
@@ -43,8 +43,23 @@ export class Broken extends ManagedPersistent {
     this.#record = undefined;
   }
 
-  protected override inspectFields(): Record<string, unknown> {
-    return { _p_brokenClassName: this.#className };
+  protected override allowChange(): void {
+    throw new BrokenModified(
+      `${this.#className} oid ${String(this._p_oid)} cannot be changed: its class is not registered in this process; ` +
+        `import the module that calls persistable for '${this.#className}'`,
+    );
+  }
+
+  protected override inspectTitle(): string {
+    return `Broken ${this.#className}`;
+  }
+
+  protected override inspectState(): Record<string, unknown> {
+    return {};
+  }
+
+  protected override jsonState(): unknown {
+    return { _p_oid: this._p_oid, _p_class: this.#className };
   }
 }
 

@@ -42,7 +42,7 @@ export class Length extends ManagedPersistent {
     this.#value = 0;
   }
 
-  protected override inspectFields(): Record<string, unknown> {
+  protected override inspectState(): Record<string, unknown> {
     return { value: this.#value };
   }
 

@@ -1,22 +1,15 @@
 import type { Oid, Tid } from '../ids.js';
 import type { Jar } from './jar.js';
-import {
-  internals,
-  isKnownClass,
-  ManagedPersistent,
-  markKnownClass,
-  Persistent,
-  type PersistentClass,
-} from './persistent.js';
+import { internals, ManagedPersistent, Persistent, type PersistentClass, requireExtensible } from './persistent.js';
 
 export type { PersistentClass };
 
 /**
- * Makes an object that has its class and its place, and no state. The class's constructor is not run (but for our own managed
+ * Makes an object that has its class and its place, and no state. The constructor of its class is not run (but for our own managed
  * classes).
  *
- * The keys of a class are learned from the first record: the first ghost of a class that this process has never seen is loaded
- * at once, so that it lists its fields; `made` is called before that.
+ * The fields of a class are learned from records. The first object of a class that this process has never seen is loaded at once, so
+ * that it lists its fields; `made` is called before that. What cannot be loaded stays a ghost, and says why when it is touched.
  */
 export function makeGhost(cls: PersistentClass, jar: Jar, oid: Oid, made?: (ghost: Persistent) => void): Persistent {
   if (cls.prototype instanceof ManagedPersistent) {
@@ -25,50 +18,67 @@ export function makeGhost(cls: PersistentClass, jar: Jar, oid: Oid, made?: (ghos
     made?.(ghost);
     return ghost;
   }
-  const ghost = internals.makeGhost(cls);
+  const ghost = internals.makeShell(cls);
   internals.place(ghost, jar, oid, 'ghost');
   made?.(ghost);
-  if (!isKnownClass(cls)) {
-    // Its record may lead to more objects of the class: these are made without keys, rather than loaded one inside the other.
-    markKnownClass(cls);
+  const fields = internals.classFields(cls);
+  if (!fields.learned && !fields.learning) {
+    // Its record may lead to more objects of the class: these stay ghosts, rather than being loaded one inside the other.
+    fields.learning = true;
     try {
-      jar.activate(ghost);
+      ghost._p_activate();
     } catch {
-      // What cannot be loaded says so when it is touched.
+      // Whoever touches the object gets the error.
+    } finally {
+      fields.learning = false;
     }
   }
   return ghost;
 }
 
-/** Gives a new object its place; its plain fields become tracked ones. @throws SerializationError for a frozen object. */
+/**
+ * Gives a new object its place; its plain fields become tracked ones. It counts as changed.
+ *
+ * @throws SerializationError for a frozen object, or one with a field that cannot be stored. The object is left as it was.
+ */
 export function adopt(object: Persistent, jar: Jar, oid: Oid): void {
-  if (!(object instanceof ManagedPersistent)) internals.adoptFields(object);
+  if (object instanceof ManagedPersistent) requireExtensible(object);
+  else internals.adoptFields(object);
   internals.place(object, jar, oid, 'changed');
 }
 
-/** Takes an object's place away; it keeps its values. */
+/** Takes an object's place away; it keeps its values. A ghost is loaded before, while its jar still can. */
 export function disown(object: Persistent): void {
+  object._p_activate();
   internals.unplace(object);
 }
 
-/** Gives a ghost its state. */
+/** Gives a ghost its state. If its class refuses the state, it stays a ghost. */
 export function fill(object: Persistent, state: unknown, serial: Tid, sizeBytes: number): void {
-  if (object instanceof ManagedPersistent) internals.filling(object, () => object.setState(state));
-  else internals.fillFields(object, state);
-  internals.toClean(object, serial, sizeBytes);
+  internals.fill(object, state, serial, sizeBytes);
 }
 
-/** A changed object was stored, or handed over to be. */
+/** A changed object was stored, or handed over to be: the next change is a new one. One that became a ghost meanwhile stays a ghost. */
 export function markStored(object: Persistent, serial: Tid, sizeBytes: number): void {
-  internals.toClean(object, serial, sizeBytes);
+  internals.stored(object, serial, sizeBytes);
 }
 
 /** Drops the state, whatever the object's status. */
 export function makeGhostAgain(object: Persistent): void {
-  internals.toGhost(object);
+  object._p_invalidate();
 }
 
-/** The state that a record is written from: without a copy, unless the class has a `getState` of its own. */
+/**
+ * The state that a record is written from: without a copy, unless the class has a `getState` of its own.
+ *
+ * @throws SerializationError for a frozen object.
+ */
 export function recordState(object: Persistent): unknown {
+  requireExtensible(object);
   return object.getState === Persistent.prototype.getState ? internals.fields(object) : object.getState();
+}
+
+/** Whether the object was loaded or read since the last call; for caches that keep what is used. */
+export function takeTouched(object: Persistent): boolean {
+  return internals.takeTouched(object);
 }

@@ -191,7 +191,7 @@ export class PersistentList<T = unknown> extends ManagedPersistent implements It
     this.#items = [];
   }
 
-  protected override inspectFields(): Record<string, unknown> {
+  protected override inspectState(): Record<string, unknown> {
     return { items: this.#items };
   }
 }

@@ -122,7 +122,7 @@ export class PersistentMapping<V = unknown, K = string> extends ManagedPersisten
     return first === undefined || typeof first === 'string' ? Object.fromEntries(this.entries()) : [...this.entries()];
   }
 
-  protected override inspectFields(): Record<string, unknown> {
+  protected override inspectState(): Record<string, unknown> {
     return { entries: this.#entries };
   }
 

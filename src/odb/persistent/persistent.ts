@@ -2,8 +2,17 @@ import { type InspectOptions, inspect } from 'node:util';
 import { argumentTypeError } from '../../base/index.js';
 import { SerializationError } from '../errors.js';
 import { type Oid, type Tid, tidToDate, ZERO_TID } from '../ids.js';
-import { nameOf } from '../serialize/registry.js';
-import { type AccessorFactory, ClassFields, isCompilable } from './accessors.js';
+import {
+  type AccessorFactory,
+  type AccessorPair,
+  ClassFields,
+  type Field,
+  fits,
+  isReserved,
+  isVolatile,
+  type Shape,
+} from './accessors.js';
+import { classNameOf, describe, inspectPersistent, jsonOf } from './display.js';
 import type { Jar } from './jar.js';
 
 /** A class of persistent objects. */
@@ -12,64 +21,68 @@ export type PersistentClass<T extends Persistent = Persistent> = abstract new (.
 type Fields = Record<string, unknown>;
 
 /*
- * The states of an object, as a number that setters compare:
+ * The status of an object, as a number that setters compare:
  *
  * - GHOST: has a place in a database, and no state. The first touch of a field loads it.
- * - CLEAN: its state is that of its serial.
+ * - CLEAN: its state is that of its serial, or was handed over to be stored. The first change registers it with its jar.
  * - CHANGED: registered with its jar; to be stored by the transaction that is current there.
- * - NEW: has no place yet, or is being filled. Changes concern nobody.
+ * - NEW: has no place, or is just being filled. Changes concern nobody.
  */
 const GHOST = 0;
 const CLEAN = 1;
 const CHANGED = 2;
 const NEW = 3;
 
-/** What the connection does to an object; see `lifecycle.ts`. */
+/** What the connection does to an object, by way of `lifecycle.ts`. */
 export interface Internals {
+  /** An object of the class, without a state, that lists the fields that the class is known to have. */
+  makeShell(cls: PersistentClass): Persistent;
+  classFields(cls: PersistentClass): ClassFields;
   place(object: Persistent, jar: Jar, oid: Oid, status: 'ghost' | 'changed'): void;
   unplace(object: Persistent): void;
-  toGhost(object: Persistent): void;
-  toClean(object: Persistent, serial: Tid, sizeBytes: number): void;
+  /** Makes plain fields tracked ones. */
   adoptFields(object: Persistent): void;
-  fillFields(object: Persistent, state: unknown): void;
-  /** Runs `fn` with the object in a state where changes concern nobody. */
-  filling(object: Persistent, fn: () => void): void;
+  /** Lets the object take a state, which becomes that of `serial`. */
+  fill(object: Persistent, state: unknown, serial: Tid, sizeBytes: number): void;
+  stored(object: Persistent, serial: Tid, sizeBytes: number): void;
+  /** The state itself; loads a ghost. */
   fields(object: Persistent): Fields;
+  /** Whether the object was read or changed since the last call. */
+  takeTouched(object: Persistent): boolean;
   readable(object: Persistent): void;
   writable(object: Persistent): void;
-  makeGhost(cls: PersistentClass): Persistent;
 }
 
 export let internals: Internals;
-/** Whether the keys of a class are known, so that its ghosts can be made with them. */
-export let isKnownClass: (cls: PersistentClass) => boolean;
-/** Says that they are, or are just being learned. */
-export let markKnownClass: (cls: PersistentClass) => void;
-
-// Given by the class below, which alone can reach its private fields.
 let installFields: (object: Persistent, state: Fields) => void;
-let fieldsOf: (object: Persistent) => Fields;
 let clearManaged: (object: ManagedPersistent) => void;
+let allowChange: (object: ManagedPersistent) => void;
+
+const NO_ARGUMENTS: readonly never[] = [];
 
 /**
  * Base of the classes whose instances can be stored.
  *
- * An instance is stored because the root of a database reaches it. Its fields are tracked: assigning one marks the object
- * changed, and the transaction that commits next stores it; touching one of an object that is not loaded loads it. A change
- * inside a plain value of a field (an array, a map) is not noticed: assign the field anew, or use a persistent collection.
+ * An instance is stored because the root of a database reaches it. Its fields are tracked: assigning one marks the object changed, and
+ * the transaction that commits next stores it; touching one of an object that is not loaded loads it. A change inside a plain value of a
+ * field (an array, a map) is not noticed: assign the field anew, or use a persistent collection.
  *
- * Constructors do not run when an object is loaded; `static defaults = { limit: 100 }` (or a function that returns such an
- * object) gives the values of fields that older records lack. `#private` fields are not stored.
+ * Constructors do not run when an object is loaded; `static defaults = { limit: 100 }` (or a function that returns such an object) gives
+ * the values of fields that older records lack. `#private` fields are not stored, and do not exist on loaded objects. Attributes whose
+ * names begin with `_v_` are volatile: never stored, no change, gone with the state.
  */
 export abstract class Persistent {
-  /** `undefined` while the fields are plain ones (a new object), `null` for a ghost. */
+  /** `undefined` while the fields are plain ones, `null` for a ghost. */
   #state: Fields | null | undefined = undefined;
   #status = NEW;
+  #touched = 0;
   #jar: Jar | undefined = undefined;
   #oid: Oid | undefined = undefined;
   #serial: Tid = ZERO_TID;
-  #bytes = 0;
-  /** Names of volatile attributes, which vanish with the state. */
+  #recordBytes = 0;
+  /** Invariant: when `#shape` is the current one of its class and has no optional fields, the object has just the accessors of it. */
+  #shape: Shape | undefined = undefined;
+  /** Names of the volatile attributes, in the order in which they were added. */
   #volatile: string[] | undefined = undefined;
 
   /** Identity within the database; `undefined` for an object that has no place in one. */
@@ -87,24 +100,19 @@ export abstract class Persistent {
     return this.#serial;
   }
 
-  /** `true` when changed, `false` when not, `undefined` for a ghost. Setting it to `true` registers a change. */
+  /**
+   * `true` when changed, `false` when not, `undefined` for a ghost. Set it to `true` after a change that could not be noticed;
+   * `undefined` is `_p_deactivate()`.
+   */
   get _p_changed(): boolean | undefined {
-    switch (this.#status) {
-      case GHOST:
-        return undefined;
-      case CHANGED:
-        return true;
-      default:
-        return false;
-    }
+    if (this.#status === GHOST) return undefined;
+    return this.#status === CHANGED;
   }
 
   set _p_changed(changed: boolean | undefined) {
-    if (changed === undefined) this._p_invalidate();
-    else if (changed) {
-      if (this.#status === GHOST) this.#load();
-      if (this.#status === CLEAN) this.#register();
-    } else if (this.#status === CHANGED) this.#status = CLEAN;
+    if (changed === undefined) this._p_deactivate();
+    else if (changed) internals.writable(this);
+    else if (this.#status === CHANGED) this.#status = CLEAN;
   }
 
   get _p_state(): 'ghost' | 'up-to-date' | 'changed' {
@@ -112,86 +120,89 @@ export abstract class Persistent {
     return this.#status === CHANGED ? 'changed' : 'up-to-date';
   }
 
-  /** Time of the commit that wrote the state; loads a ghost. `undefined` before the first commit. */
+  /** Time of the commit that wrote the state; `undefined` before the first commit, and for a ghost. */
   get _p_mtime(): Date | undefined {
-    this._p_activate();
     return this.#serial === ZERO_TID ? undefined : tidToDate(this.#serial);
   }
 
   /** Bytes of the record that was last read or written. */
   get _p_estimatedSize(): number {
-    return this.#bytes;
+    return this.#recordBytes;
   }
 
-  /** Loads the state, if it is not loaded. @throws POSKeyError. ConnectionStateError. ClientDisconnected. */
+  /** Loads the state, if it is not loaded. @throws POSKeyError. ReadConflictError. ConnectionStateError. ClientDisconnected. */
   _p_activate(): void {
     if (this.#status === GHOST) this.#load();
   }
 
   /** Makes the object a ghost, if it is unchanged. */
   _p_deactivate(): void {
-    if (this.#status === CLEAN && this.#jar) this.#toGhost();
+    if (this.#status === CLEAN) this.#dropState();
   }
 
   /** Drops the state, changed or not. */
   _p_invalidate(): void {
-    if (this.#jar && this.#status !== GHOST) this.#toGhost();
+    if (this.#status === CLEAN || this.#status === CHANGED) this.#dropState();
   }
 
   /** Removes a field from the record. It reads `undefined` from then on, and may stay listed until the object is made anew. */
   _p_delete(field: string): void {
     if (this.#status === GHOST) this.#load();
     const state = this.#state;
-    if (!state) {
-      delete (this as unknown as Fields)[field];
-      return;
+    if (state && Object.hasOwn(state, field)) {
+      if (this.#status < CHANGED) this.#register();
+      delete state[field];
     }
-    if (!Object.hasOwn(state, field)) return;
-    if (this.#status < CHANGED) this.#register();
-    delete state[field];
-    const own = Object.getOwnPropertyDescriptor(this, field);
-    if (own?.configurable) delete (this as unknown as Fields)[field];
+    // Refused by the language for a field that every record has had so far.
+    Reflect.deleteProperty(this, field);
   }
 
   /**
-   * The state to be stored. Override it, together with `setState`, where the stored form differs from the fields.
-   * The base gives a fresh object of all fields.
+   * The state to be stored. Override it, together with `setState`, where the stored form differs from the fields. The base gives a
+   * fresh object of all fields.
    */
   getState(): unknown {
-    return { ...fieldsOf(this) };
+    return { ...internals.fields(this) };
   }
 
   /**
-   * Takes a stored state. Override it to migrate old records: assigning fields here does not mark a change.
-   * The base installs the fields.
+   * Takes a stored state, and owns it from then on. Override it to take another stored form or to migrate old records, as in
+   * `super.setState(migrated(state))`: what is assigned here marks no change. The base installs the fields.
    */
   setState(state: unknown): void {
     if (typeof state !== 'object' || state === null || Object.getPrototypeOf(state) !== Object.prototype) {
       throw new SerializationError(
-        `the record of ${describe(this)} holds ${inspect(state, { depth: 0 })}, not fields: override setState to take it`,
+        `the state of ${describe(this)} is ${inspect(state, { depth: 0 })}, not fields: override setState to take it`,
       );
     }
     installFields(this, state as Fields);
   }
 
-  /** The fields; a persistent object below is written as its oid and class, unless its class has a `toJSON` of its own. */
+  /** The fields, for `JSON.stringify`; a persistent object below is written as its oid and class, unless it has a `toJSON` of its own. */
   toJSON(): unknown {
-    const json: Fields = {};
-    for (const [key, value] of Object.entries(fieldsOf(this))) json[key] = jsonOf(value);
-    return json;
+    return jsonOf(this.jsonState(), hasPlainJson);
   }
 
-  [inspect.custom](_depth: number, options: InspectOptions, inspectValue: typeof inspect): string {
-    if (this.#status === GHOST) return `<${className(this)} oid ${this.#oid}>`;
-    const shown: Fields = {};
-    if (this.#oid !== undefined) shown['_p_oid'] = this.#oid;
-    for (const [key, value] of Object.entries(this.inspectFields())) shown[key] = shownOf(value, 0);
-    return `${className(this)} ${inspectValue(shown, options)}`;
+  /** What `JSON.stringify` writes of the object. */
+  protected jsonState(): unknown {
+    return internals.fields(this);
   }
 
   /** What `console.log` shows of a loaded object. */
-  protected inspectFields(): Record<string, unknown> {
-    return fieldsOf(this);
+  protected inspectState(): Record<string, unknown> {
+    return internals.fields(this);
+  }
+
+  /** What `console.log` calls the class of the object. */
+  protected inspectTitle(): string {
+    return classNameOf(this);
+  }
+
+  [inspect.custom](_depth: number, options: InspectOptions): string {
+    if (!(#status in this)) return `${classNameOf(this)}.prototype`;
+    return inspectPersistent(this, options, this.inspectTitle(), () =>
+      this.#status === GHOST ? undefined : this.inspectState(),
+    );
   }
 
   #load(): void {
@@ -200,24 +211,26 @@ export abstract class Persistent {
 
   /** Ordering: the jar may refuse, so it is asked before anything is changed. */
   #register(): void {
+    if (this instanceof ManagedPersistent) allowChange(this);
     (this.#jar as Jar).register(this);
     this.#status = CHANGED;
   }
 
-  #toGhost(): void {
-    this.#status = GHOST;
-    this.#serial = ZERO_TID;
-    if (this.#volatile) {
-      for (const name of this.#volatile) delete (this as unknown as Fields)[name];
+  #dropState(): void {
+    const names = this.#volatile;
+    if (names) {
+      // The last one first: the engine takes back cheaply what was added last.
+      for (let i = names.length - 1; i >= 0; i--) Reflect.deleteProperty(this, names[i] as string);
       this.#volatile = undefined;
     }
     if (this instanceof ManagedPersistent) clearManaged(this);
     else this.#state = null;
+    // After the state, so that code of the class that touches the object here loads nothing.
+    this.#status = GHOST;
+    this.#serial = ZERO_TID;
   }
 
   static {
-    const fieldsByClass = new WeakMap<object, ClassFields>();
-
     const load = (object: Persistent): Fields => {
       object.#load();
       return object.#state as Fields;
@@ -226,136 +239,127 @@ export abstract class Persistent {
       if (object.#status === GHOST) object.#load();
       object.#register();
     };
-
-    let compiles = true;
-    let compiledCount = 0;
-    // One pair of functions for each class and key, with source text of its own: functions that share their text share what
-    // the compiler learned of them, and become slow once many classes use one key.
-    const compile = (key: string): { get: () => unknown; set: (value: unknown) => void } => {
-      const source = `({
-        get() { /* ${compiledCount} */ const s = this.#state; return s === null ? load(this).${key} : s.${key}; },
-        set(v) { /* ${compiledCount} */ if (this.#status < 2) register(this); this.#state.${key} = v; },
-      })`;
-      compiledCount++;
-      // biome-ignore lint/security/noGlobalEval: the only way to compile text that may name private fields; the key is a plain identifier
-      return eval(source) as ReturnType<typeof compile>;
-    };
-    const closure: AccessorFactory = (key) => ({
-      get(this: Persistent) {
-        const state = this.#state === null ? load(this) : (this.#state as Fields);
-        return Object.hasOwn(state, key) ? state[key] : undefined;
+    const compile = fieldCompiler(
+      (text) => {
+        // Only text that is compiled here can name the private state; the two functions are used by it alone.
+        void [load, register];
+        // biome-ignore lint/security/noGlobalEval: the one value pasted into the text is a plain identifier
+        return eval(text) as AccessorPair;
       },
-      set(this: Persistent, value: unknown) {
-        if (this.#status < CHANGED) register(this);
-        setField(this.#state as Fields, key, value);
-      },
-    });
-    const factory: AccessorFactory = (key) => {
-      if (compiles && isCompilable(key)) {
-        try {
-          return compile(key);
-        } catch (error) {
-          // Code generation from strings is switched off in this process.
-          if (!(error instanceof EvalError)) throw error;
-          compiles = false;
-        }
-      }
-      return closure(key);
-    };
-    // The names are used by compiled text alone.
-    void load;
-    void register;
+      (key) => ({
+        get(this: Persistent) {
+          const state = this.#state === null ? load(this) : (this.#state as Fields);
+          this.#touched = 1;
+          return Object.hasOwn(state, key) ? state[key] : undefined;
+        },
+        set(this: Persistent, value: unknown) {
+          if (this.#status < CHANGED) register(this);
+          setField(this.#state as Fields, key, value);
+        },
+      }),
+    );
 
-    const classFields = (object: object): ClassFields => {
-      const prototype = Object.getPrototypeOf(object) as object;
-      let fields = fieldsByClass.get(prototype);
+    const fieldsByPrototype = new WeakMap<object, ClassFields>();
+    const classFields = (prototype: object): ClassFields => {
+      let fields = fieldsByPrototype.get(prototype);
       if (!fields) {
-        fields = new ClassFields(prototype, Persistent.prototype, factory);
-        fieldsByClass.set(prototype, fields);
+        fields = new ClassFields(prototype, Persistent.prototype, compile);
+        fieldsByPrototype.set(prototype, fields);
       }
       return fields;
     };
+    const fieldsOfClass = (object: Persistent): ClassFields =>
+      object.#shape?.owner ?? classFields(Object.getPrototypeOf(object) as object);
 
     /** Makes the accessors of an object agree with the keys of its state. */
     const settle = (object: Persistent, state: Fields): void => {
-      const fields = classFields(object);
-      let known = 0;
-      for (const key of Object.keys(state)) {
-        const accessor = fields.accessors.get(key) ?? fields.accessor(key);
-        if (!accessor) continue;
-        known++;
-        if (!Object.hasOwn(object, key)) {
-          Object.defineProperty(object, key, accessor.inEveryRecord ? accessor.fixed : accessor.removable);
+      const fields = fieldsOfClass(object);
+      fields.learn(state);
+      const keys = Object.keys(state);
+      const found = keys.map((key) => fields.field(key));
+      const { required, optional } = fields.shape;
+      // From the first field to be taken away on, all go, the last one first, and come back in order: only so the engine
+      // keeps the object fast.
+      const gone = optional.findIndex(({ key }) => !Object.hasOwn(state, key) && Object.hasOwn(object, key));
+      if (gone >= 0) {
+        for (let i = optional.length - 1; i >= gone; i--) Reflect.deleteProperty(object, (optional[i] as Field).key);
+      }
+      for (const field of found) {
+        if (field.fixed && !Object.hasOwn(object, field.key)) {
+          Object.defineProperty(object, field.key, required.includes(field) ? field.fixed : (field.removable as never));
         }
       }
-      if (known < fields.list.length) {
-        for (const accessor of fields.list) {
-          if (Object.hasOwn(state, accessor.key)) continue;
-          accessor.inEveryRecord = false;
-          const own = Object.getOwnPropertyDescriptor(object, accessor.key);
-          if (own?.configurable) delete (object as unknown as Fields)[accessor.key];
-        }
-      }
-      fields.seen = true;
+      object.#shape = fields.shape;
     };
 
-    /** Turns plain own properties, which a constructor or `setState` made, into fields of the state. */
+    /** Moves plain properties, which a constructor or `setState` made, into the state. */
     const absorb = (object: Persistent): void => {
-      if (!Object.isExtensible(object)) {
-        throw new SerializationError(`${describe(object)} is frozen, sealed or not extensible: it cannot be stored`);
-      }
+      requireExtensible(object);
       const state: Fields = object.#state ?? {};
-      const fields = classFields(object);
-      const plain: string[] = [];
-      for (const key of Object.keys(object)) {
-        if (isVolatile(key)) continue;
-        const own = Object.getOwnPropertyDescriptor(object, key) as PropertyDescriptor;
-        if (own.get || own.set) continue;
-        setField(state, key, own.value);
-        plain.push(key);
+      const wasTracked = object.#state != null;
+      const volatile: string[] = [];
+      const names = (object.#volatile ? Object.getOwnPropertyNames(object) : Object.keys(object)).filter(
+        // A tracked field stands in the state already, or was deleted and is listed still.
+        (key) => !wasTracked || (!Object.hasOwn(state, key) && 'value' in propertyOf(object, key)),
+      );
+      if (names.length === 0) {
+        object.#state = state;
+        return;
       }
-      // The last field first: the engine undoes the way in which they were added, and the object ends up with the same hidden class as
-      // a ghost. Turning a plain field into an accessor in place would make the object a slow dictionary for ever.
-      for (let i = plain.length - 1; i >= 0; i--) {
-        if (!Reflect.deleteProperty(object, plain[i] as string)) {
-          throw new SerializationError(`${describe(object)}.${plain[i]} is not configurable, and cannot become a tracked field`);
-        }
+      const values = names.map((key) => (object as unknown as Fields)[key]);
+      const reserved = names.find(isReserved);
+      if (reserved !== undefined) {
+        throw new SerializationError(`${describe(object)} has a field '${reserved}', which is no name for a field`);
       }
-      for (const key of plain) {
-        const accessor = fields.accessor(key);
-        if (accessor) Object.defineProperty(object, key, accessor.inEveryRecord ? accessor.fixed : accessor.removable);
+      // The last field first: the engine undoes the way in which they were added, and the object ends up with the same hidden
+      // class as a ghost. Turning a plain field into an accessor in place would make the object a slow dictionary for ever.
+      for (let i = names.length - 1; i >= 0; i--) {
+        if (Reflect.deleteProperty(object, names[i] as string)) continue;
+        for (let j = i + 1; j < names.length; j++) definePlain(object, names[j] as string, values[j], true);
+        throw new SerializationError(
+          `${describe(object)}.${names[i]} is not configurable: it cannot become a tracked field`,
+        );
       }
+      names.forEach((key, i) => {
+        if (isVolatile(key)) volatile.push(key);
+        else setField(state, key, values[i]);
+      });
       object.#state = state;
+      settle(object, state);
+      for (const key of volatile) definePlain(object, key, values[names.indexOf(key)], false);
+      if (volatile.length > 0) object.#volatile = volatile;
     };
 
     installFields = (object, state) => {
-      const defaults = (object.constructor as { defaults?: Fields | (() => Fields) }).defaults;
-      if (defaults !== undefined) {
-        const given = typeof defaults === 'function' ? defaults() : defaults;
-        for (const [key, value] of Object.entries(given)) {
-          if (Object.hasOwn(state, key)) continue;
-          state[key] = typeof defaults === 'object' && typeof value === 'object' ? structuredClone(value) : value;
-        }
+      if (object.#state === undefined) {
+        for (const [key, value] of Object.entries(state)) definePlain(object, key, value, true);
+        return;
       }
+      const fields = fieldsOfClass(object);
+      const { defaults } = fields;
+      if (defaults !== undefined) addDefaults(state, defaults);
       object.#state = state;
-      settle(object, state);
-    };
-
-    fieldsOf = (object) => {
-      if (object.#status === GHOST) object.#load();
-      if (object.#state) {
-        // Fields that were assigned while the object had no place are plain ones.
-        if (object.#status === NEW) absorb(object);
-        return object.#state;
-      }
-      const plain: Fields = {};
-      for (const key of Object.keys(object)) {
-        if (!isVolatile(key)) setField(plain, key, (object as unknown as Fields)[key]);
-      }
-      return plain;
+      if (object.#shape !== fields.shape || !fits(fields.shape, state)) settle(object, state);
     };
 
     internals = {
+      makeShell(cls) {
+        const shell = Reflect.construct(Persistent, NO_ARGUMENTS, cls) as Persistent;
+        const { shape } = classFields(cls.prototype as object);
+        const { required, optional } = shape;
+        for (let i = 0; i < required.length; i++) {
+          const field = required[i] as Field;
+          if (field.fixed) Object.defineProperty(shell, field.key, field.fixed);
+        }
+        for (let i = 0; i < optional.length; i++) {
+          const field = optional[i] as Field;
+          if (field.removable) Object.defineProperty(shell, field.key, field.removable);
+        }
+        shell.#state = null;
+        shell.#shape = shape;
+        return shell;
+      },
+      classFields: (cls) => classFields(cls.prototype as object),
       place(object, jar, oid, status) {
         object.#jar = jar;
         object.#oid = oid;
@@ -368,101 +372,96 @@ export abstract class Persistent {
         object.#serial = ZERO_TID;
         object.#status = NEW;
       },
-      toGhost: (object) => object._p_invalidate(),
-      toClean(object, serial, sizeBytes) {
-        object.#serial = serial;
-        object.#bytes = sizeBytes;
-        object.#status = CLEAN;
-      },
-      adoptFields(object) {
-        absorb(object);
-        settle(object, object.#state as Fields);
-      },
-      fillFields(object, state) {
+      adoptFields: absorb,
+      fill(object, state, serial, sizeBytes) {
         object.#status = NEW;
         try {
-          if (object.setState === Persistent.prototype.setState) object.setState(state);
+          if (object instanceof ManagedPersistent) object.setState(state);
           else {
-            object.#state = {};
+            object.#state ??= {};
             object.setState(state);
-            absorb(object);
-            settle(object, object.#state);
+            if (object.setState !== Persistent.prototype.setState) absorb(object);
           }
         } catch (error) {
-          object.#status = GHOST;
-          object.#state = null;
+          object.#dropState();
           throw error;
         }
+        object.#serial = serial;
+        object.#recordBytes = sizeBytes;
+        object.#touched = 1;
+        object.#status = CLEAN;
       },
-      filling(object, fn) {
-        const { serial, status } = { serial: object.#serial, status: object.#status };
-        object.#status = NEW;
-        try {
-          fn();
-        } finally {
-          object.#status = status;
-          object.#serial = serial;
+      stored(object, serial, sizeBytes) {
+        object.#recordBytes = sizeBytes;
+        // Made a ghost meanwhile: the next touch loads what was stored.
+        if (object.#status === GHOST) return;
+        object.#serial = serial;
+        object.#status = CLEAN;
+      },
+      fields(object) {
+        if (object.#status === GHOST) object.#load();
+        if (object.#state) {
+          // Properties that were defined past the setters, or assigned while the object had no place.
+          absorb(object);
+          return object.#state;
         }
+        const plain: Fields = {};
+        for (const key of Object.keys(object)) {
+          if (!isVolatile(key)) setField(plain, key, (object as unknown as Fields)[key]);
+        }
+        return plain;
       },
-      fields: (object) => fieldsOf(object),
+      takeTouched(object) {
+        const touched = object.#touched === 1;
+        object.#touched = 0;
+        return touched;
+      },
       readable(object) {
         if (object.#status === GHOST) object.#load();
+        object.#touched = 1;
       },
       writable(object) {
         if (object.#status < CHANGED) register(object);
       },
-      makeGhost(cls) {
-        const ghost = Reflect.construct(Persistent, [], cls) as Persistent;
-        ghost.#state = null;
-        const { list } = classFields(ghost);
-        for (let i = 0; i < list.length; i++) {
-          const accessor = list[i] as (typeof list)[number];
-          Object.defineProperty(ghost, accessor.key, accessor.inEveryRecord ? accessor.fixed : accessor.removable);
-        }
-        return ghost;
-      },
-    };
-
-    isKnownClass = (cls) => fieldsByClass.get(cls.prototype as object)?.seen ?? false;
-    markKnownClass = (cls) => {
-      classFields(Object.create(cls.prototype as object) as object).seen = true;
     };
 
     // Only keys that an object does not have come this far up its prototypes.
-    const chainEnd = new Proxy({} as Persistent, {
-      get(_, key, receiver) {
+    const chainEnd = new Proxy({}, {
+      get(_, key, receiver: Persistent) {
         if (typeof key === 'symbol' || key in Object.prototype) return Reflect.get(Object.prototype, key, receiver);
-        if (key === 'then' || isReserved(key) || !(#status in receiver) || receiver.#status !== GHOST) return undefined;
+        if (isReserved(key) || isVolatile(key) || !(#status in receiver) || receiver.#status !== GHOST)
+          return undefined;
         receiver.#load();
         return Object.hasOwn(receiver, key) ? (receiver as unknown as Fields)[key] : undefined;
       },
       has: (_, key) => key in Object.prototype,
-      set(_, key, value, receiver) {
-        const plain = { value, writable: true, enumerable: true, configurable: true };
-        if (!(#status in receiver)) return Reflect.defineProperty(receiver, key, plain);
-        if (typeof key === 'symbol') return Reflect.defineProperty(receiver, key, { ...plain, enumerable: false });
-        if (key.startsWith('_p_')) {
-          throw argumentTypeError('ARG_RESERVED_FIELD', `${key}: names that begin with _p_ belong to persistence`);
+      set(_, key, value, receiver: Persistent) {
+        if (key === '__proto__') return Reflect.set(Object.prototype, key, value, receiver);
+        if (!(#status in receiver)) return definePlain(receiver, key, value, true);
+        if (typeof key === 'symbol') return definePlain(receiver, key, value, false);
+        if (isReserved(key)) {
+          throw argumentTypeError('ARG_RESERVED_FIELD', `'${key}' is no name for a field of ${describe(receiver)}`);
         }
         if (isVolatile(key)) {
+          if (receiver.#status === GHOST) receiver.#load();
+          if (!definePlain(receiver, key, value, false)) return false;
           receiver.#volatile ??= [];
           receiver.#volatile.push(key);
-          return Reflect.defineProperty(receiver, key, { ...plain, enumerable: false });
+          return true;
         }
-        if (receiver.#status === GHOST) receiver.#load();
-        if (receiver.#status === NEW || receiver instanceof ManagedPersistent) {
-          return Reflect.defineProperty(receiver, key, plain);
+        if (receiver.#status === NEW) return definePlain(receiver, key, value, true);
+        if (receiver instanceof ManagedPersistent) {
+          allowChange(receiver);
+          throw argumentTypeError('ARG_UNKNOWN_FIELD', `${describe(receiver)} stores no field '${key}'`);
         }
-        if (receiver.#status < CHANGED) receiver.#register();
-        const accessor = classFields(receiver).accessor(key);
+        if (!Object.isExtensible(receiver)) return false;
+        if (receiver.#status < CHANGED) register(receiver);
+        const { removable } = fieldsOfClass(receiver).field(key);
         setField(receiver.#state as Fields, key, value);
-        if (accessor && !Object.hasOwn(receiver, key)) {
-          accessor.inEveryRecord = false;
-          return Reflect.defineProperty(receiver, key, accessor.removable);
-        }
-        return true;
+        // Loading may have made the accessor.
+        return Object.hasOwn(receiver, key) || !removable || Reflect.defineProperty(receiver, key, removable);
       },
-    } as ProxyHandler<Persistent>);
+    } as ProxyHandler<object>);
     Object.setPrototypeOf(Persistent.prototype, chainEnd);
   }
 }
@@ -482,73 +481,84 @@ export abstract class ManagedPersistent extends Persistent {
     internals.readable(this);
   }
 
-  /** To be called first in whatever changes: loads a ghost, and registers the change. */
+  /** To be called first in whatever changes: loads a ghost, and registers the change. Nothing was changed if it throws. */
   protected writable(): void {
     internals.writable(this);
   }
 
-  override toJSON(): unknown {
-    return jsonOf(this.getState());
+  /** Called before a change is registered; throws to refuse it. */
+  protected allowChange(): void {}
+
+  protected override jsonState(): unknown {
+    return this.getState();
   }
 
   static {
     clearManaged = (object) => object.clearState();
+    allowChange = (object) => object.allowChange();
   }
 }
 
-function isVolatile(key: string): boolean {
-  return key.startsWith('_v_');
+/** @throws SerializationError for a frozen object: its fields could not be tracked, and freezing does not protect what is stored. */
+export function requireExtensible(object: Persistent): void {
+  if (!Object.isExtensible(object)) {
+    throw new SerializationError(`${describe(object)} is frozen, sealed or not extensible: it cannot be stored`);
+  }
 }
 
-function isReserved(key: string): boolean {
-  return key.startsWith('_p_') || key.startsWith('_v_');
+/**
+ * One pair of functions for each class and key, with source text of its own: functions that share their text share what the engine
+ * learned of them, and become slow once many classes use one key.
+ */
+function fieldCompiler(
+  evaluate: (text: string) => AccessorPair,
+  closures: (key: string) => AccessorPair,
+): AccessorFactory {
+  let isAllowed = true;
+  let count = 0;
+  return (key, compiled) => {
+    if (!compiled || !isAllowed) return closures(key);
+    count++;
+    const text = `({
+      get() { /* ${count} */ const s = this.#state; this.#touched = 1; return s === null ? load(this).${key} : s.${key}; },
+      set(v) { /* ${count} */ if (this.#status < 2) register(this); this.#state.${key} = v; },
+    })`;
+    try {
+      return evaluate(text);
+    } catch (error) {
+      // Code generation from strings is switched off in this process.
+      if (!(error instanceof EvalError)) throw error;
+      isAllowed = false;
+      return closures(key);
+    }
+  };
 }
 
 /** Sets an own property whatever its name: `__proto__` is a name like any other. */
 function setField(state: Fields, key: string, value: unknown): void {
-  if (key === '__proto__')
-    Object.defineProperty(state, key, { value, writable: true, enumerable: true, configurable: true });
+  if (key === '__proto__') definePlain(state, key, value, true);
   else state[key] = value;
 }
 
-function className(object: Persistent): string {
-  return (Object.getPrototypeOf(object) as { constructor: { name: string } }).constructor.name;
+function definePlain(object: object, key: string | symbol, value: unknown, enumerable: boolean): boolean {
+  return Reflect.defineProperty(object, key, { value, writable: true, enumerable, configurable: true });
 }
 
-function describe(object: Persistent): string {
-  return object._p_oid === undefined ? `a new ${className(object)}` : `${className(object)} oid ${object._p_oid}`;
+function propertyOf(object: object, key: string): PropertyDescriptor {
+  return Object.getOwnPropertyDescriptor(object, key) as PropertyDescriptor;
 }
 
-function jsonOf(value: unknown): unknown {
-  if (value instanceof Persistent) {
-    const own = value.toJSON;
-    if (own !== Persistent.prototype.toJSON && own !== ManagedPersistent.prototype.toJSON) return value;
-    const cls = (Object.getPrototypeOf(value) as { constructor: new () => unknown }).constructor;
-    return { _p_oid: value._p_oid, _p_class: nameOf(cls) ?? cls.name };
+function addDefaults(state: Fields, defaults: unknown): void {
+  const isFunction = typeof defaults === 'function';
+  const values = (isFunction ? defaults() : defaults) as Fields;
+  for (const key of Object.keys(values)) {
+    if (Object.hasOwn(state, key)) continue;
+    const value = values[key];
+    // Objects of one class must not share a list that one of them may change.
+    setField(state, key, !isFunction && typeof value === 'object' ? structuredClone(value) : value);
   }
-  if (Array.isArray(value)) return value.map(jsonOf);
-  if (typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype) {
-    return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, jsonOf(inner)]));
-  }
-  return value;
 }
 
-const SHOWN_DEPTH_MAX = 4;
-
-/** The value with persistent objects replaced by their short form, so that printing loads nothing. */
-function shownOf(value: unknown, depth: number): unknown {
-  if (value instanceof Persistent) {
-    const short = `<${className(value)} ${value._p_oid === undefined ? 'new' : `oid ${value._p_oid}`}>`;
-    return { [inspect.custom]: () => short };
-  }
-  if (depth >= SHOWN_DEPTH_MAX) return value;
-  if (Array.isArray(value)) return value.map((inner) => shownOf(inner, depth + 1));
-  if (value instanceof Map) {
-    return new Map([...value].map(([key, inner]) => [shownOf(key, depth + 1), shownOf(inner, depth + 1)]));
-  }
-  if (value instanceof Set) return new Set([...value].map((inner) => shownOf(inner, depth + 1)));
-  if (typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype) {
-    return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, shownOf(inner, depth + 1)]));
-  }
-  return value;
+function hasPlainJson(value: object): value is Persistent {
+  return value instanceof Persistent && value.toJSON === Persistent.prototype.toJSON;
 }
