@@ -7,6 +7,7 @@ type ErrorClass = abstract new (...args: never[]) => BaseError;
 const CLASS_BY_CODE: ReadonlyMap<string, ErrorClass> = new Map<string, ErrorClass>([
   ['ODB_CONFLICT', errors.ConflictError],
   ['ODB_READ_CONFLICT', errors.ReadConflictError],
+  ['ODB_MERGE_REFUSED', errors.MergeRefusedError],
   ['ODB_POS_KEY', errors.POSKeyError],
   ['ODB_STORAGE', errors.StorageError],
   ['ODB_STORAGE_TRANSACTION', errors.StorageTransactionError],
@@ -80,6 +81,8 @@ export function errorFromWire(wire: unknown): Error {
   for (const [key, value] of [['code', code] as const, ...Object.entries(facts)]) {
     Object.defineProperty(error, key, { value, configurable: true, enumerable: true, writable: true });
   }
+  // A constructor that was passed by leaves no trace of who called it.
+  Error.captureStackTrace(error, errorFromWire);
   return error;
 }
 

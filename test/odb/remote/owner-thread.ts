@@ -1,0 +1,27 @@
+// A thread that owns a storage and serves it to others, told by messages what to do.
+import { parentPort, workerData } from 'node:worker_threads';
+import '#src/odb/remote/index.js';
+import { LevelStorage } from '#src/odb/storage/level/level-storage.js';
+import { MemoryStorage } from '#src/odb/storage/memory-storage.js';
+import type { ConflictResolver } from '#src/odb/storage/storage.js';
+import { concatResolver } from './resolver.js';
+
+const { path, resolves } = workerData as { path: string | undefined; resolves: boolean };
+const resolver: { conflictResolver?: ConflictResolver } = resolves ? { conflictResolver: concatResolver } : {};
+const storage = path === undefined ? new MemoryStorage(resolver) : await LevelStorage.open(path, resolver);
+
+parentPort?.on('message', (message: { kind: 'attach' } | { kind: 'close' } | { kind: 'block'; ms: number }) => {
+  if (message.kind === 'attach') {
+    const { data, transferList } = storage.attach();
+    parentPort?.postMessage({ kind: 'attached', data }, [...transferList]);
+  } else if (message.kind === 'block') {
+    parentPort?.postMessage({ kind: 'blocking' });
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, message.ms);
+  } else {
+    storage.close().then(
+      () => parentPort?.postMessage({ kind: 'closed' }),
+      (error: Error) => parentPort?.postMessage({ kind: 'failed', message: error.message }),
+    );
+  }
+});
+parentPort?.postMessage({ kind: 'ready' });
