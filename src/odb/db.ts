@@ -56,6 +56,7 @@ export class DB<Root extends object = Record<string, unknown>> {
     const invalidations = new InvalidationLog();
     this.#unsubscribe = storage.subscribe(invalidations);
     this.#owner = {
+      db: this as unknown as DB,
       databaseName: this.databaseName,
       storage,
       invalidations,

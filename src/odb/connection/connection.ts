@@ -2,6 +2,7 @@ import { inspect } from 'node:util';
 import { argumentTypeError, Logger, systemRandom } from '../../base/index.js';
 import type { InvalidationLog } from '../cache/invalidation-log.js';
 import { ObjectCache } from '../cache/object-cache.js';
+import type { DB } from '../db.js';
 import {
   CommitUnderWayError,
   ConnectionStateError,
@@ -41,6 +42,7 @@ const logger = new Logger('holdfast.connection');
 
 /** The database of a connection, as the connection sees it. */
 export interface ConnectionOwner {
+  readonly db: DB;
   readonly databaseName: string;
   readonly storage: Storage;
   readonly invalidations: InvalidationLog;
@@ -104,6 +106,11 @@ export class Connection<Root extends object = Record<string, unknown>>
   }
 
   // ---------------------------------------------------------------- reading
+
+  /** The database. */
+  get db(): DB<Root> {
+    return this.#owner.db as unknown as DB<Root>;
+  }
 
   get databaseName(): string {
     return this.#owner.databaseName;
