@@ -4,8 +4,7 @@ import type { Persistent } from './persistent.js';
 
 /** The name of an object's class in this program. */
 export function classNameOf(object: Persistent): string {
-  const { constructor } = Object.getPrototypeOf(object) as { constructor?: { name?: string } };
-  return constructor?.name || 'Persistent';
+  return classOf(object)?.name || 'Persistent';
 }
 
 /** What messages call an object: `Account oid 12`, `a new Account`. */
@@ -74,6 +73,11 @@ export function jsonOf(value: unknown, isPersistent: (value: object) => value is
 }
 
 function reference(object: Persistent): object {
-  const { constructor } = Object.getPrototypeOf(object) as { constructor: new () => unknown };
-  return { _p_oid: object._p_oid, _p_class: nameOf(constructor) ?? constructor.name };
+  const stored = (object as { _p_brokenClassName?: string })._p_brokenClassName;
+  const cls = classOf(object);
+  return { _p_oid: object._p_oid, _p_class: stored ?? (cls && nameOf(cls)) ?? classNameOf(object) };
+}
+
+function classOf(object: Persistent): (new () => unknown) | undefined {
+  return (Object.getPrototypeOf(object) as { constructor?: new () => unknown }).constructor;
 }

@@ -77,8 +77,3 @@ export function recordState(object: Persistent): unknown {
   requireExtensible(object);
   return object.getState === Persistent.prototype.getState ? internals.fields(object) : object.getState();
 }
-
-/** Whether the object was loaded or read since the last call; for caches that keep what is used. */
-export function takeTouched(object: Persistent): boolean {
-  return internals.takeTouched(object);
-}

@@ -40,6 +40,7 @@ export interface Internals {
   classFields(cls: PersistentClass): ClassFields;
   place(object: Persistent, jar: Jar, oid: Oid, status: 'ghost' | 'changed'): void;
   unplace(object: Persistent): void;
+  dropState(object: Persistent): void;
   /** Makes plain fields tracked ones. */
   adoptFields(object: Persistent): void;
   /** Lets the object take a state, which becomes that of `serial`. */
@@ -47,8 +48,6 @@ export interface Internals {
   stored(object: Persistent, serial: Tid, sizeBytes: number): void;
   /** The state itself; loads a ghost. */
   fields(object: Persistent): Fields;
-  /** Whether the object was read or changed since the last call. */
-  takeTouched(object: Persistent): boolean;
   readable(object: Persistent): void;
   writable(object: Persistent): void;
 }
@@ -75,7 +74,6 @@ export abstract class Persistent {
   /** `undefined` while the fields are plain ones, `null` for a ghost. */
   #state: Fields | null | undefined = undefined;
   #status = NEW;
-  #touched = 0;
   #jar: Jar | undefined = undefined;
   #oid: Oid | undefined = undefined;
   #serial: Tid = ZERO_TID;
@@ -132,25 +130,25 @@ export abstract class Persistent {
 
   /** Loads the state, if it is not loaded. @throws POSKeyError. ReadConflictError. ConnectionStateError. ClientDisconnected. */
   _p_activate(): void {
-    if (this.#status === GHOST) this.#load();
+    internals.readable(this);
   }
 
   /** Makes the object a ghost, if it is unchanged. */
   _p_deactivate(): void {
-    if (this.#status === CLEAN) this.#dropState();
+    if (this.#status === CLEAN) internals.dropState(this);
   }
 
   /** Drops the state, changed or not. */
   _p_invalidate(): void {
-    if (this.#status === CLEAN || this.#status === CHANGED) this.#dropState();
+    if (this.#status === CLEAN || this.#status === CHANGED) internals.dropState(this);
   }
 
   /** Removes a field from the record. It reads `undefined` from then on, and may stay listed until the object is made anew. */
   _p_delete(field: string): void {
-    if (this.#status === GHOST) this.#load();
+    internals.readable(this);
     const state = this.#state;
     if (state && Object.hasOwn(state, field)) {
-      if (this.#status < CHANGED) this.#register();
+      internals.writable(this);
       delete state[field];
     }
     // Refused by the language for a field that every record has had so far.
@@ -205,40 +203,35 @@ export abstract class Persistent {
     );
   }
 
-  #load(): void {
-    (this.#jar as Jar).activate(this);
-  }
-
-  /** Ordering: the jar may refuse, so it is asked before anything is changed. */
-  #register(): void {
-    if (this instanceof ManagedPersistent) allowChange(this);
-    (this.#jar as Jar).register(this);
-    this.#status = CHANGED;
-  }
-
-  #dropState(): void {
-    const names = this.#volatile;
-    if (names) {
-      // The last one first: the engine takes back cheaply what was added last.
-      for (let i = names.length - 1; i >= 0; i--) Reflect.deleteProperty(this, names[i] as string);
-      this.#volatile = undefined;
-    }
-    if (this instanceof ManagedPersistent) clearManaged(this);
-    else this.#state = null;
-    // After the state, so that code of the class that touches the object here loads nothing.
-    this.#status = GHOST;
-    this.#serial = ZERO_TID;
-  }
-
   static {
+    /** Loads a ghost. */
     const load = (object: Persistent): Fields => {
-      object.#load();
+      (object.#jar as Jar).activate(object);
       return object.#state as Fields;
     };
+
+    /** Loads a ghost, and announces a change of it. Ordering: the jar may refuse, so it is asked before anything is changed. */
     const register = (object: Persistent): void => {
-      if (object.#status === GHOST) object.#load();
-      object.#register();
+      if (object.#status === GHOST) load(object);
+      if (object instanceof ManagedPersistent) allowChange(object);
+      (object.#jar as Jar).register(object);
+      object.#status = CHANGED;
     };
+
+    const dropState = (object: Persistent): void => {
+      const names = object.#volatile;
+      if (names) {
+        // The last one first: the engine takes back cheaply what was added last.
+        for (let i = names.length - 1; i >= 0; i--) Reflect.deleteProperty(object, names[i] as string);
+        object.#volatile = undefined;
+      }
+      if (object instanceof ManagedPersistent) clearManaged(object);
+      else object.#state = null;
+      // After the state, so that code of the class that touches the object here loads nothing.
+      object.#status = GHOST;
+      object.#serial = ZERO_TID;
+    };
+
     const compile = fieldCompiler(
       (text) => {
         // Only text that is compiled here can name the private state; the two functions are used by it alone.
@@ -249,7 +242,6 @@ export abstract class Persistent {
       (key) => ({
         get(this: Persistent) {
           const state = this.#state === null ? load(this) : (this.#state as Fields);
-          this.#touched = 1;
           return Object.hasOwn(state, key) ? state[key] : undefined;
         },
         set(this: Persistent, value: unknown) {
@@ -372,6 +364,7 @@ export abstract class Persistent {
         object.#serial = ZERO_TID;
         object.#status = NEW;
       },
+      dropState,
       adoptFields: absorb,
       fill(object, state, serial, sizeBytes) {
         object.#status = NEW;
@@ -383,12 +376,11 @@ export abstract class Persistent {
             if (object.setState !== Persistent.prototype.setState) absorb(object);
           }
         } catch (error) {
-          object.#dropState();
+          dropState(object);
           throw error;
         }
         object.#serial = serial;
         object.#recordBytes = sizeBytes;
-        object.#touched = 1;
         object.#status = CLEAN;
       },
       stored(object, serial, sizeBytes) {
@@ -399,7 +391,7 @@ export abstract class Persistent {
         object.#status = CLEAN;
       },
       fields(object) {
-        if (object.#status === GHOST) object.#load();
+        if (object.#status === GHOST) load(object);
         if (object.#state) {
           // Properties that were defined past the setters, or assigned while the object had no place.
           absorb(object);
@@ -411,14 +403,8 @@ export abstract class Persistent {
         }
         return plain;
       },
-      takeTouched(object) {
-        const touched = object.#touched === 1;
-        object.#touched = 0;
-        return touched;
-      },
       readable(object) {
-        if (object.#status === GHOST) object.#load();
-        object.#touched = 1;
+        if (object.#status === GHOST) load(object);
       },
       writable(object) {
         if (object.#status < CHANGED) register(object);
@@ -431,7 +417,7 @@ export abstract class Persistent {
         if (typeof key === 'symbol' || key in Object.prototype) return Reflect.get(Object.prototype, key, receiver);
         if (isReserved(key) || isVolatile(key) || !(#status in receiver) || receiver.#status !== GHOST)
           return undefined;
-        receiver.#load();
+        load(receiver);
         return Object.hasOwn(receiver, key) ? (receiver as unknown as Fields)[key] : undefined;
       },
       has: (_, key) => key in Object.prototype,
@@ -443,7 +429,7 @@ export abstract class Persistent {
           throw argumentTypeError('ARG_RESERVED_FIELD', `'${key}' is no name for a field of ${describe(receiver)}`);
         }
         if (isVolatile(key)) {
-          if (receiver.#status === GHOST) receiver.#load();
+          if (receiver.#status === GHOST) load(receiver);
           if (!definePlain(receiver, key, value, false)) return false;
           receiver.#volatile ??= [];
           receiver.#volatile.push(key);
@@ -520,7 +506,7 @@ function fieldCompiler(
     if (!compiled || !isAllowed) return closures(key);
     count++;
     const text = `({
-      get() { /* ${count} */ const s = this.#state; this.#touched = 1; return s === null ? load(this).${key} : s.${key}; },
+      get() { /* ${count} */ const s = this.#state; return s === null ? load(this).${key} : s.${key}; },
       set(v) { /* ${count} */ if (this.#status < 2) register(this); this.#state.${key} = v; },
     })`;
     try {
