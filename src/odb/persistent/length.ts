@@ -1,6 +1,7 @@
 import { argumentTypeError } from '../../base/index.js';
+import { SerializationError } from '../errors.js';
 import { registerInternal } from '../serialize/registry.js';
-import { ManagedPersistent } from './persistent.js';
+import { ManagedPersistent, requireNoFields } from './persistent.js';
 
 /** A number that many transactions change at once: their differences are added up, so that `change` never conflicts. */
 export class Length extends ManagedPersistent {
@@ -8,6 +9,7 @@ export class Length extends ManagedPersistent {
 
   constructor(value = 0) {
     super();
+    requireFinite(value);
     this.#value = value;
   }
 
@@ -31,11 +33,14 @@ export class Length extends ManagedPersistent {
   }
 
   override getState(): number {
-    return this.value;
+    this.readable();
+    requireNoFields(this);
+    return this.#value;
   }
 
   override setState(state: unknown): void {
-    this.#value = state as number;
+    if (typeof state !== 'number') throw new SerializationError('the state of a Length is not a number');
+    this.#value = state;
   }
 
   protected override clearState(): void {
@@ -46,6 +51,7 @@ export class Length extends ManagedPersistent {
     return { value: this.#value };
   }
 
+  /** Adds up both differences. */
   static resolveConflict(base: number, committed: number, mine: number): number {
     return committed + mine - base;
   }

@@ -1,7 +1,12 @@
+import { argumentRangeError } from '../../base/index.js';
+import { SerializationError } from '../errors.js';
 import { registerInternal } from '../serialize/registry.js';
-import { ManagedPersistent } from './persistent.js';
+import { ManagedPersistent, requireNoFields } from './persistent.js';
 
-/** A list that is stored as one record, and notices its changes. Two transactions that change it conflict. */
+/**
+ * A list that is stored as one record, and notices its changes. What would be an array again (`map`, `slice`, `splice`) is a plain one.
+ * Two transactions that change it conflict.
+ */
 export class PersistentList<T = unknown> extends ManagedPersistent implements Iterable<T> {
   #items: T[] = [];
 
@@ -18,7 +23,10 @@ export class PersistentList<T = unknown> extends ManagedPersistent implements It
   /** Shortens the list, or lengthens it with `undefined`. */
   set length(length: number) {
     this.writable();
+    const { length: before } = this.#items;
     this.#items.length = length;
+    // Holes would be passed over by `map` and its like until the list is loaded anew.
+    if (length > before) this.#items.fill(undefined as T, before);
   }
 
   /** The item at a place; a negative one counts from the end. */
@@ -27,16 +35,17 @@ export class PersistentList<T = unknown> extends ManagedPersistent implements It
     return this.#items.at(index);
   }
 
+  /** The same as `at`. */
   get(index: number): T | undefined {
     return this.at(index);
   }
 
-  /** Replaces the item at a place. @throws RangeError when there is no such place. */
+  /** Replaces the item at a place; a negative one counts from the end. @throws RangeError (`ARG_INDEX`) when there is no such place. */
   set(index: number, item: T): void {
     this.readable();
     const place = index < 0 ? this.#items.length + index : index;
     if (!Number.isInteger(place) || place < 0 || place >= this.#items.length) {
-      throw new RangeError(`no item ${index} in a list of ${this.#items.length}`);
+      throw argumentRangeError('ARG_INDEX', `there is no item ${index} in a list of ${this.#items.length}`);
     }
     this.writable();
     this.#items[place] = item;
@@ -72,9 +81,18 @@ export class PersistentList<T = unknown> extends ManagedPersistent implements It
     this.#items.splice(index, 0, item);
   }
 
-  splice(start: number, deleteCount: number = this.length, ...items: T[]): T[] {
+  /** Adds many items at the end. */
+  extend(items: Iterable<T>): void {
     this.writable();
-    return this.#items.splice(start, deleteCount, ...items);
+    for (const item of items === this ? [...items] : items) this.#items.push(item);
+  }
+
+  /** As of an array: without `deleteCount`, all items from `start` on are removed. */
+  splice(start: number, ...rest: [deleteCount?: number, ...items: T[]]): T[] {
+    this.writable();
+    return rest.length === 0
+      ? this.#items.splice(start)
+      : this.#items.splice(start, rest[0] as number, ...(rest.slice(1) as T[]));
   }
 
   /** Removes the first item that is `item`; returns whether there was one. */
@@ -106,9 +124,14 @@ export class PersistentList<T = unknown> extends ManagedPersistent implements It
     return this.#items.indexOf(item, from);
   }
 
-  includes(item: T): boolean {
+  lastIndexOf(item: T): number {
     this.readable();
-    return this.#items.includes(item);
+    return this.#items.lastIndexOf(item);
+  }
+
+  includes(item: T, from?: number): boolean {
+    this.readable();
+    return this.#items.includes(item, from);
   }
 
   find(test: (item: T, index: number) => boolean): T | undefined {
@@ -135,6 +158,11 @@ export class PersistentList<T = unknown> extends ManagedPersistent implements It
   map<U>(fn: (item: T, index: number) => U): U[] {
     this.readable();
     return this.#items.map(fn);
+  }
+
+  flatMap<U>(fn: (item: T, index: number) => U | readonly U[]): U[] {
+    this.readable();
+    return this.#items.flatMap(fn);
   }
 
   /** A plain array of the items that pass. */
@@ -164,6 +192,11 @@ export class PersistentList<T = unknown> extends ManagedPersistent implements It
     return this.#items.join(separator);
   }
 
+  keys(): ArrayIterator<number> {
+    this.readable();
+    return this.#items.keys();
+  }
+
   entries(): ArrayIterator<[number, T]> {
     this.readable();
     return this.#items.entries();
@@ -180,11 +213,13 @@ export class PersistentList<T = unknown> extends ManagedPersistent implements It
 
   override getState(): T[] {
     this.readable();
+    requireNoFields(this);
     return [...this.#items];
   }
 
   override setState(state: unknown): void {
-    this.#items = state as T[];
+    if (!Array.isArray(state)) throw new SerializationError('the state of a PersistentList is not an array');
+    this.#items = state;
   }
 
   protected override clearState(): void {

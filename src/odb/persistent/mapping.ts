@@ -1,24 +1,24 @@
+import { SerializationError } from '../errors.js';
 import { registerInternal } from '../serialize/registry.js';
 import { mergeMaps } from './merge.js';
-import { ManagedPersistent } from './persistent.js';
+import { ManagedPersistent, requireNoFields } from './persistent.js';
+
+/** What a mapping can be filled from: an object, or pairs of key and value. */
+export type Entries<V, K> = Iterable<readonly [K, V]> | { readonly [key: string]: V };
 
 /**
  * A map that is stored as one record, and notices its changes. For up to some hundreds of entries; a `BTree` is for more.
  *
- * Two transactions that change different keys merge.
+ * Keys are compared as by a `Map`: strings as a rule, also numbers or other values without an identity of their own, and persistent
+ * objects. Two transactions that change different keys merge.
  */
 export class PersistentMapping<V = unknown, K = string> extends ManagedPersistent implements Iterable<[K, V]> {
   #entries = new Map<K, V>();
 
-  /** @param entries an object, or pairs of key and value, to begin with */
-  constructor(entries?: Iterable<readonly [K, V]> | { readonly [key: string]: V }) {
+  /** @param entries to begin with */
+  constructor(entries?: Entries<V, K>) {
     super();
-    if (entries === undefined) return;
-    this.#entries = new Map(
-      Symbol.iterator in entries
-        ? (entries as Iterable<readonly [K, V]>)
-        : (Object.entries(entries) as Iterable<readonly [unknown, V]> as Iterable<readonly [K, V]>),
-    );
+    if (entries !== undefined) this.#entries = new Map(pairsOf(entries));
   }
 
   /** Number of entries. */
@@ -67,9 +67,9 @@ export class PersistentMapping<V = unknown, K = string> extends ManagedPersisten
   }
 
   /** Sets many entries. */
-  update(entries: Iterable<readonly [K, V]>): void {
+  update(entries: Entries<V, K>): void {
     this.writable();
-    for (const [key, value] of entries) this.#entries.set(key, value);
+    for (const [key, value] of pairsOf(entries)) this.#entries.set(key, value);
   }
 
   /** Removes a key and returns its value, or `fallback` where it is not there. */
@@ -106,29 +106,38 @@ export class PersistentMapping<V = unknown, K = string> extends ManagedPersisten
 
   override getState(): Map<K, V> {
     this.readable();
+    requireNoFields(this);
     return new Map(this.#entries);
   }
 
   override setState(state: unknown): void {
-    this.#entries = state as Map<K, V>;
+    if (!(state instanceof Map)) throw new SerializationError('the state of a PersistentMapping is not a map');
+    this.#entries = state;
   }
 
   protected override clearState(): void {
     this.#entries = new Map();
   }
 
-  override toJSON(): unknown {
-    const [first] = this.keys();
-    return first === undefined || typeof first === 'string' ? Object.fromEntries(this.entries()) : [...this.entries()];
+  /** An object, or pairs of key and value where not all keys are strings. */
+  protected override jsonState(): unknown {
+    const pairs = [...this.entries()];
+    return pairs.every(([key]) => typeof key === 'string') ? Object.fromEntries(pairs) : pairs;
   }
 
   protected override inspectState(): Record<string, unknown> {
     return { entries: this.#entries };
   }
 
+  /** Merges changes of different keys. */
   static resolveConflict<K, V>(base: Map<K, V>, committed: Map<K, V>, mine: Map<K, V>): Map<K, V> {
     return mergeMaps(base, committed, mine);
   }
+}
+
+function pairsOf<V, K>(entries: Entries<V, K>): Iterable<readonly [K, V]> {
+  if (Symbol.iterator in entries) return entries as Iterable<readonly [K, V]>;
+  return Object.entries(entries) as Iterable<readonly [unknown, V]> as Iterable<readonly [K, V]>;
 }
 
 registerInternal({ 'holdfast.PersistentMapping': PersistentMapping });

@@ -1,31 +1,51 @@
-import { isDeepStrictEqual } from 'node:util';
+import { inspect, isDeepStrictEqual } from 'node:util';
 import { MergeRefusedError } from '../errors.js';
+import { PersistentReference } from '../serialize/references.js';
 
 /**
  * Merges two changes of one map: what either side added, removed or replaced, as long as they touched different keys.
+ * The keys that `committed` added stand before those that `mine` did.
  *
- * @throws MergeRefusedError when both touched the same key.
+ * @throws MergeRefusedError when both touched the same key, or a key is an object (a date, an array), which is another one in each of
+ * the three states.
  */
 export function mergeMaps<K, V>(
   base: ReadonlyMap<K, V>,
   committed: ReadonlyMap<K, V>,
   mine: ReadonlyMap<K, V>,
 ): Map<K, V> {
+  for (const map of [base, committed, mine]) requireComparableKeys(map);
   const merged = new Map(committed);
-  const untouched = (key: K) =>
-    base.has(key) === committed.has(key) && (!base.has(key) || isDeepStrictEqual(base.get(key), committed.get(key)));
-  const requireUntouched = (key: K) => {
-    if (!untouched(key)) throw new MergeRefusedError(`both changed the key ${String(key)}`);
-  };
   for (const [key, value] of mine) {
-    if (base.has(key) && isDeepStrictEqual(base.get(key), value)) continue;
-    requireUntouched(key);
+    if (isSame(base, key, mine)) continue;
+    requireUntouched(base, committed, key);
     merged.set(key, value);
   }
   for (const key of base.keys()) {
     if (mine.has(key)) continue;
-    requireUntouched(key);
+    requireUntouched(base, committed, key);
     merged.delete(key);
   }
   return merged;
+}
+
+function isSame<K, V>(base: ReadonlyMap<K, V>, key: K, other: ReadonlyMap<K, V>): boolean {
+  return base.has(key) === other.has(key) && isDeepStrictEqual(base.get(key), other.get(key));
+}
+
+function requireUntouched<K, V>(base: ReadonlyMap<K, V>, committed: ReadonlyMap<K, V>, key: K): void {
+  if (isSame(base, key, committed)) return;
+  // A reference must not be turned into text.
+  throw new MergeRefusedError(
+    `both changed the key ${key instanceof PersistentReference ? `oid ${key.oid}` : inspect(key)}`,
+  );
+}
+
+function requireComparableKeys<K, V>(map: ReadonlyMap<K, V>): void {
+  for (const key of map.keys()) {
+    // References are the same value wherever they mean the same object.
+    if (typeof key === 'object' && key !== null && !(key instanceof PersistentReference)) {
+      throw new MergeRefusedError('a key is an object, which cannot be compared with those of the other changes');
+    }
+  }
 }

@@ -493,6 +493,19 @@ export function requireExtensible(object: Persistent): void {
 }
 
 /**
+ * For collections that store no fields of their own.
+ *
+ * @throws SerializationError when a subclass has declared one: it would be lost.
+ */
+export function requireNoFields(object: ManagedPersistent): void {
+  const field = Object.keys(object).find((key) => !isVolatile(key));
+  if (field === undefined) return;
+  throw new SerializationError(
+    `${describe(object)} stores no field '${field}': let an object of another class hold both, or keep it as an entry`,
+  );
+}
+
+/**
  * One pair of functions for each class and key, with source text of its own: functions that share their text share what the engine
  * learned of them, and become slow once many classes use one key.
  */
