@@ -37,6 +37,7 @@ export {
   InvalidObjectReference,
   InvalidSavepointRollbackError,
   LookupError,
+  MergeRefusedError,
   NotADatabaseError,
   POSKeyError,
   ProtocolError,
@@ -56,11 +57,18 @@ export {
   UnregisteredError,
 } from './errors.js';
 export { MAX_TID, type Oid, ROOT_OID, type Tid, tidFromDate, tidToDate, toOid, toTid, ZERO_TID } from './ids.js';
+export { BTree } from './persistent/btree/btree.js';
+export { Bucket } from './persistent/btree/bucket.js';
+export { BucketSet } from './persistent/btree/bucket-set.js';
+export { compareKeys, type Key } from './persistent/btree/keys.js';
+export { CollectionChangedError, type RangeOptions } from './persistent/btree/range.js';
+export { TreeSet } from './persistent/btree/tree-set.js';
 export type { Jar } from './persistent/jar.js';
 export { Length } from './persistent/length.js';
 export { PersistentList } from './persistent/list.js';
 export { PersistentMapping } from './persistent/mapping.js';
 export { ManagedPersistent, Persistent } from './persistent/persistent.js';
+export { CompositeQueue, PersistentQueue } from './persistent/queue.js';
 export { nameOf, persistable, persistableModules, registerInternal, resolveName } from './serialize/registry.js';
 export type {
   CommitOutcome,

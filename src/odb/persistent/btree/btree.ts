@@ -1,0 +1,43 @@
+import { registerInternal } from '../../serialize/registry.js';
+import { Bucket } from './bucket.js';
+import { fillFrom } from './bulk.js';
+import type { Key } from './keys.js';
+import { mergeBuckets } from './merge.js';
+import { type LeafState, NODE } from './node.js';
+import { TREE } from './ordered-collection.js';
+import { OrderedMap } from './ordered-map.js';
+
+/**
+ * An ordered map of any size. A small one is one record; a larger one is a tree of buckets, which are loaded when they are needed and
+ * written when they are changed.
+ *
+ * Transactions that change different buckets do not meet. Two that change the same one merge, if they touch different keys and neither
+ * splits or empties it.
+ *
+ * ```ts
+ * const ages = new BTree<string, number>();
+ * ages.set('Ada', 36).set('Charles', 79);
+ * [...ages.keys({ min: 'B' })]; // => [ 'Charles' ]
+ * ```
+ */
+export class BTree<K extends Key = Key, V = unknown> extends OrderedMap<K, V> {
+  constructor() {
+    super(newBucket);
+  }
+
+  /** A new tree with these entries, in any order; the last of equal keys wins. Fastest where the keys ascend. */
+  static from<K extends Key, V>(entries: Iterable<readonly [K, V]>): BTree<K, V> {
+    const tree = new BTree<K, V>();
+    fillFrom(tree[TREE], entries);
+    return tree;
+  }
+
+  /** A tree that is one bucket merges like one; inner nodes conflict. */
+  static resolveConflict(base: unknown, committed: unknown, mine: unknown): LeafState {
+    return mergeBuckets(base, committed, mine);
+  }
+}
+
+const newBucket = () => new Bucket()[NODE];
+
+registerInternal({ 'holdfast.BTree': BTree });

@@ -1,0 +1,31 @@
+import { registerInternal } from '../../serialize/registry.js';
+import { fillFrom, keysAsEntries } from './bulk.js';
+import type { Key } from './keys.js';
+import { mergeBuckets } from './merge.js';
+import type { LeafState } from './node.js';
+import { TREE } from './ordered-collection.js';
+import { OrderedSet } from './ordered-set.js';
+
+/**
+ * An ordered set in one record: for up to some hundreds of keys, which are written together. The larger `TreeSet` is made of these.
+ *
+ * Two transactions that change it merge, if they touch different keys and neither empties it.
+ */
+export class BucketSet<K extends Key = Key> extends OrderedSet<K> {
+  constructor() {
+    super(undefined);
+  }
+
+  /** A new set of these keys, in any order. */
+  static from<K extends Key>(keys: Iterable<K>): BucketSet<K> {
+    const bucket = new BucketSet<K>();
+    fillFrom(bucket[TREE], keysAsEntries<K, undefined>(keys));
+    return bucket;
+  }
+
+  static resolveConflict(base: unknown, committed: unknown, mine: unknown): LeafState {
+    return mergeBuckets(base, committed, mine);
+  }
+}
+
+registerInternal({ 'holdfast.BucketSet': BucketSet });

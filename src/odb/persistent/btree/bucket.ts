@@ -1,0 +1,31 @@
+import { registerInternal } from '../../serialize/registry.js';
+import { fillFrom } from './bulk.js';
+import type { Key } from './keys.js';
+import { mergeBuckets } from './merge.js';
+import type { LeafState } from './node.js';
+import { TREE } from './ordered-collection.js';
+import { OrderedMap } from './ordered-map.js';
+
+/**
+ * An ordered map in one record: for up to some hundreds of entries, which are written together. The larger `BTree` is made of these.
+ *
+ * Two transactions that change it merge, if they touch different keys and neither empties it.
+ */
+export class Bucket<K extends Key = Key, V = unknown> extends OrderedMap<K, V> {
+  constructor() {
+    super(undefined);
+  }
+
+  /** A new bucket with these entries, in any order; the last of equal keys wins. */
+  static from<K extends Key, V>(entries: Iterable<readonly [K, V]>): Bucket<K, V> {
+    const bucket = new Bucket<K, V>();
+    fillFrom(bucket[TREE], entries);
+    return bucket;
+  }
+
+  static resolveConflict(base: unknown, committed: unknown, mine: unknown): LeafState {
+    return mergeBuckets(base, committed, mine);
+  }
+}
+
+registerInternal({ 'holdfast.Bucket': Bucket });
