@@ -1,12 +1,14 @@
+type Fields = Record<string, unknown>;
+
 /** What is known of one field of a class. */
 export interface Field {
   readonly key: string;
   /**
-   * The accessor of a key that every record seen had: nobody can delete it by mistake. `undefined` where the key is stored, but is no
+   * The accessor of a loaded object: `delete` fails, instead of going unnoticed. `undefined` where the key is stored, but is no
    * property of the object: a getter or setter of the class takes precedence, or the name is reserved.
    */
   readonly fixed: PropertyDescriptor | undefined;
-  /** The same, to be taken away when a record turns out not to have the key. */
+  /** The accessor of a ghost, to be taken away when its record turns out not to have the key. */
   readonly removable: PropertyDescriptor | undefined;
 }
 
@@ -108,6 +110,20 @@ export class ClassFields {
   }
 }
 
+/** Makes the accessors of an object agree with the keys of its state. */
+export function settle(object: object, state: object, fields: ClassFields): Shape {
+  fields.learn(state);
+  const found = Object.keys(state).map((key) => fields.field(key));
+  const { shape } = fields;
+  // All that can be taken away goes, the last one first, and what the record has comes back to stay: only so the engine keeps the
+  // object fast. Nothing can be taken away from an object that was loaded before.
+  for (let i = shape.optional.length - 1; i >= 0; i--) Reflect.deleteProperty(object, (shape.optional[i] as Field).key);
+  for (const { key, fixed } of found) {
+    if (fixed && !Object.hasOwn(object, key)) Object.defineProperty(object, key, fixed);
+  }
+  return shape;
+}
+
 /** Whether a state has just the keys of a shape, in its order: then an object that was made with it needs no more accessors. */
 export function fits(shape: Shape, state: object): boolean {
   const { required, optional } = shape;
@@ -141,4 +157,57 @@ export function isVolatile(key: string): boolean {
  */
 export function isReserved(key: string): boolean {
   return key === 'then' || key === 'constructor' || key.startsWith('_p_');
+}
+
+/**
+ * Makes a factory of accessor pairs.
+ *
+ * One pair of functions for each class and key, with source text of its own: functions that share their text share what the engine
+ * learned of them, and become slow once many classes use one key.
+ *
+ * @param compile makes a pair from text that has the key in it, and the number, by which no two texts are the same
+ * @param close makes a pair from closures, where the key must not be compiled
+ */
+export function accessorFactory(
+  compile: (key: string, number: number) => AccessorPair,
+  close: (key: string) => AccessorPair,
+): AccessorFactory {
+  let isAllowed = true;
+  let count = 0;
+  return (key, compiled) => {
+    if (!compiled || !isAllowed) return close(key);
+    try {
+      return compile(key, count++);
+    } catch (error) {
+      // Code generation from strings is switched off in this process.
+      if (!(error instanceof EvalError)) throw error;
+      isAllowed = false;
+      return close(key);
+    }
+  };
+}
+
+/** Sets an own property whatever its name: `__proto__` is a name like any other. */
+export function setField(state: Fields, key: string, value: unknown): void {
+  if (key === '__proto__') definePlain(state, key, value, true);
+  else state[key] = value;
+}
+
+export function definePlain(object: object, key: string | symbol, value: unknown, enumerable: boolean): boolean {
+  return Reflect.defineProperty(object, key, { value, writable: true, enumerable, configurable: true });
+}
+
+export function isPlain(object: object, key: string): boolean {
+  return Object.getOwnPropertyDescriptor(object, key)?.get === undefined;
+}
+
+export function addDefaults(state: Fields, defaults: unknown): void {
+  const isFunction = typeof defaults === 'function';
+  const values = (isFunction ? defaults() : defaults) as Fields;
+  for (const key of Object.keys(values)) {
+    if (Object.hasOwn(state, key)) continue;
+    const value = values[key];
+    // Objects of one class must not share a list that one of them may change.
+    setField(state, key, !isFunction && typeof value === 'object' ? structuredClone(value) : value);
+  }
 }

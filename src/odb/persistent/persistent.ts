@@ -3,14 +3,19 @@ import { argumentTypeError } from '../../base/index.js';
 import { SerializationError } from '../errors.js';
 import { type Oid, type Tid, tidToDate, ZERO_TID } from '../ids.js';
 import {
-  type AccessorFactory,
   type AccessorPair,
+  accessorFactory,
+  addDefaults,
   ClassFields,
+  definePlain,
   type Field,
   fits,
+  isPlain,
   isReserved,
   isVolatile,
   type Shape,
+  setField,
+  settle,
 } from './accessors.js';
 import { classNameOf, describe, inspectPersistent, jsonOf } from './display.js';
 import type { Jar } from './jar.js';
@@ -151,7 +156,7 @@ export abstract class Persistent {
       internals.writable(this);
       delete state[field];
     }
-    // Refused by the language for a field that every record has had so far.
+    // Refused by the language for a tracked field.
     Reflect.deleteProperty(this, field);
   }
 
@@ -232,13 +237,15 @@ export abstract class Persistent {
       object.#serial = ZERO_TID;
     };
 
-    const compile = fieldCompiler(
-      (text) => {
-        // Only text that is compiled here can name the private state; the two functions are used by it alone.
-        void [load, register];
-        // biome-ignore lint/security/noGlobalEval: the one value pasted into the text is a plain identifier
-        return eval(text) as AccessorPair;
-      },
+    // Only text that is compiled here can name the private state; the two functions are used by it alone.
+    void [load, register];
+    const factory = accessorFactory(
+      (key, number) =>
+        // biome-ignore lint/security/noGlobalEval: the one foreign thing in the text is a plain identifier
+        eval(`({
+          get() { /* ${number} */ const s = this.#state; return s === null ? load(this).${key} : s.${key}; },
+          set(v) { /* ${number} */ if (this.#status < ${CHANGED}) register(this); this.#state.${key} = v; },
+        })`) as AccessorPair,
       (key) => ({
         get(this: Persistent) {
           const state = this.#state === null ? load(this) : (this.#state as Fields);
@@ -255,34 +262,13 @@ export abstract class Persistent {
     const classFields = (prototype: object): ClassFields => {
       let fields = fieldsByPrototype.get(prototype);
       if (!fields) {
-        fields = new ClassFields(prototype, Persistent.prototype, compile);
+        fields = new ClassFields(prototype, Persistent.prototype, factory);
         fieldsByPrototype.set(prototype, fields);
       }
       return fields;
     };
     const fieldsOfClass = (object: Persistent): ClassFields =>
       object.#shape?.owner ?? classFields(Object.getPrototypeOf(object) as object);
-
-    /** Makes the accessors of an object agree with the keys of its state. */
-    const settle = (object: Persistent, state: Fields): void => {
-      const fields = fieldsOfClass(object);
-      fields.learn(state);
-      const keys = Object.keys(state);
-      const found = keys.map((key) => fields.field(key));
-      const { required, optional } = fields.shape;
-      // From the first field to be taken away on, all go, the last one first, and come back in order: only so the engine
-      // keeps the object fast.
-      const gone = optional.findIndex(({ key }) => !Object.hasOwn(state, key) && Object.hasOwn(object, key));
-      if (gone >= 0) {
-        for (let i = optional.length - 1; i >= gone; i--) Reflect.deleteProperty(object, (optional[i] as Field).key);
-      }
-      for (const field of found) {
-        if (field.fixed && !Object.hasOwn(object, field.key)) {
-          Object.defineProperty(object, field.key, required.includes(field) ? field.fixed : (field.removable as never));
-        }
-      }
-      object.#shape = fields.shape;
-    };
 
     /** Moves plain properties, which a constructor or `setState` made, into the state. */
     const absorb = (object: Persistent): void => {
@@ -292,7 +278,7 @@ export abstract class Persistent {
       const volatile: string[] = [];
       const names = (object.#volatile ? Object.getOwnPropertyNames(object) : Object.keys(object)).filter(
         // A tracked field stands in the state already, or was deleted and is listed still.
-        (key) => !wasTracked || (!Object.hasOwn(state, key) && 'value' in propertyOf(object, key)),
+        (key) => !wasTracked || (!Object.hasOwn(state, key) && isPlain(object, key)),
       );
       if (names.length === 0) {
         object.#state = state;
@@ -317,7 +303,7 @@ export abstract class Persistent {
         else setField(state, key, values[i]);
       });
       object.#state = state;
-      settle(object, state);
+      object.#shape = settle(object, state, fieldsOfClass(object));
       for (const key of volatile) definePlain(object, key, values[names.indexOf(key)], false);
       if (volatile.length > 0) object.#volatile = volatile;
     };
@@ -331,7 +317,7 @@ export abstract class Persistent {
       const { defaults } = fields;
       if (defaults !== undefined) addDefaults(state, defaults);
       object.#state = state;
-      if (object.#shape !== fields.shape || !fits(fields.shape, state)) settle(object, state);
+      if (object.#shape !== fields.shape || !fits(fields.shape, state)) object.#shape = settle(object, state, fields);
     };
 
     internals = {
@@ -376,6 +362,9 @@ export abstract class Persistent {
             if (object.setState !== Persistent.prototype.setState) absorb(object);
           }
         } catch (error) {
+          for (const key of object instanceof ManagedPersistent ? [] : Object.keys(object)) {
+            if (isPlain(object, key)) Reflect.deleteProperty(object, key);
+          }
           dropState(object);
           throw error;
         }
@@ -503,59 +492,6 @@ export function requireNoFields(object: ManagedPersistent): void {
   throw new SerializationError(
     `${describe(object)} stores no field '${field}': let an object of another class hold both, or keep it as an entry`,
   );
-}
-
-/**
- * One pair of functions for each class and key, with source text of its own: functions that share their text share what the engine
- * learned of them, and become slow once many classes use one key.
- */
-function fieldCompiler(
-  evaluate: (text: string) => AccessorPair,
-  closures: (key: string) => AccessorPair,
-): AccessorFactory {
-  let isAllowed = true;
-  let count = 0;
-  return (key, compiled) => {
-    if (!compiled || !isAllowed) return closures(key);
-    count++;
-    const text = `({
-      get() { /* ${count} */ const s = this.#state; return s === null ? load(this).${key} : s.${key}; },
-      set(v) { /* ${count} */ if (this.#status < 2) register(this); this.#state.${key} = v; },
-    })`;
-    try {
-      return evaluate(text);
-    } catch (error) {
-      // Code generation from strings is switched off in this process.
-      if (!(error instanceof EvalError)) throw error;
-      isAllowed = false;
-      return closures(key);
-    }
-  };
-}
-
-/** Sets an own property whatever its name: `__proto__` is a name like any other. */
-function setField(state: Fields, key: string, value: unknown): void {
-  if (key === '__proto__') definePlain(state, key, value, true);
-  else state[key] = value;
-}
-
-function definePlain(object: object, key: string | symbol, value: unknown, enumerable: boolean): boolean {
-  return Reflect.defineProperty(object, key, { value, writable: true, enumerable, configurable: true });
-}
-
-function propertyOf(object: object, key: string): PropertyDescriptor {
-  return Object.getOwnPropertyDescriptor(object, key) as PropertyDescriptor;
-}
-
-function addDefaults(state: Fields, defaults: unknown): void {
-  const isFunction = typeof defaults === 'function';
-  const values = (isFunction ? defaults() : defaults) as Fields;
-  for (const key of Object.keys(values)) {
-    if (Object.hasOwn(state, key)) continue;
-    const value = values[key];
-    // Objects of one class must not share a list that one of them may change.
-    setField(state, key, !isFunction && typeof value === 'object' ? structuredClone(value) : value);
-  }
 }
 
 function hasPlainJson(value: object): value is Persistent {
