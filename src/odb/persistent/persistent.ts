@@ -202,7 +202,7 @@ export abstract class Persistent {
   }
 
   [inspect.custom](_depth: number, options: InspectOptions): string {
-    if (!(#status in this)) return `${classNameOf(this)}.prototype`;
+    if (!(#status in this)) return `<${classNameOf(this)} that was never constructed>`;
     return inspectPersistent(this, options, this.inspectTitle(), () =>
       this.#status === GHOST ? undefined : this.inspectState(),
     );
