@@ -19,6 +19,7 @@ let insideInspection = false;
  * What `console.log` shows of an object: its fields, and of persistent objects below no more than class and oid, so that printing
  * neither loads anything nor walks the database.
  *
+ * @param options those given to the method, with the depth that is left
  * @param title the class, as it is to be shown
  * @param fields gives the fields of a loaded object; `undefined` of a ghost
  */

@@ -201,9 +201,9 @@ export abstract class Persistent {
     return classNameOf(this);
   }
 
-  [inspect.custom](_depth: number, options: InspectOptions): string {
+  [inspect.custom](depth: number | null, options: InspectOptions): string {
     if (!(#status in this)) return `<${classNameOf(this)} that was never constructed>`;
-    return inspectPersistent(this, options, this.inspectTitle(), () =>
+    return inspectPersistent(this, { ...options, depth }, this.inspectTitle(), () =>
       this.#status === GHOST ? undefined : this.inspectState(),
     );
   }
