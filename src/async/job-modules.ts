@@ -41,6 +41,7 @@ function isEntryModule(url: string): boolean {
   const [, entry] = process.argv;
   if (entry === undefined || !url.startsWith('file:')) return false;
   const path = realPath(fileURLToPath(withoutQuery(url)));
+  if (path === undefined) return false;
   return ['', '.js', '.mjs', '.cjs', '.ts', '.mts', '/index.js'].some((suffix) => realPath(entry + suffix) === path);
 }
 

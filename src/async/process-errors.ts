@@ -5,6 +5,8 @@ export class JobModuleError extends BaseError {
   readonly code = 'ASYNC_JOB_MODULE';
   /** The module: its path, or its URL where it is no file. */
   readonly module: string;
+  /** What is wrong, besides the cause. */
+  readonly detail: string;
 
   constructor(module: string, detail: string, options?: { cause?: unknown }) {
     const cause = options?.cause;
@@ -14,6 +16,7 @@ export class JobModuleError extends BaseError {
       options && 'cause' in options ? { cause } : undefined,
     );
     this.module = module;
+    this.detail = detail;
   }
 }
 
@@ -22,6 +25,8 @@ export class EntryModuleError extends BaseError {
   readonly code = 'ASYNC_ENTRY_MODULE';
   /** The module: its path, or its URL where it is no file. */
   readonly module: string;
+  /** Why it is no job module. */
+  readonly detail: string;
 
   constructor(module: string, detail: string) {
     super(
@@ -29,6 +34,7 @@ export class EntryModuleError extends BaseError {
         "put jobs in a module of their own, or use the pool 'inline'",
     );
     this.module = module;
+    this.detail = detail;
   }
 }
 

@@ -55,7 +55,12 @@ export interface SlotStatus {
   /** Name of the slot, for logs: `main:1`. */
   readonly name: string;
   readonly state: 'starting' | 'idle' | 'busy' | 'ending';
-  readonly job?: { readonly oid: Oid; readonly databaseName: string; readonly call: string; readonly startedMs: number };
+  readonly job?: {
+    readonly oid: Oid;
+    readonly databaseName: string;
+    readonly call: string;
+    readonly startedMs: number;
+  };
 }
 
 /**

@@ -136,6 +136,16 @@ export class Connection<Root extends object = Record<string, unknown>>
     return this.#before;
   }
 
+  /** The time of the storage, in ms since the epoch: a client's is its server's. */
+  now(): number {
+    return this.#storage.clock.now();
+  }
+
+  /** The storage below. */
+  get storage(): Storage {
+    return this.#storage;
+  }
+
   /** The root mapping; its keys can be used as attributes. */
   get root(): RootView<Root> {
     this.#root ??= rootView<Root>(this.get(ROOT_OID) as PersistentMapping<unknown>);

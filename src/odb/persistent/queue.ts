@@ -1,6 +1,6 @@
 import { argumentRangeError } from '../../base/index.js';
 import { registerInternal } from '../serialize/registry.js';
-import { ManagedPersistent } from './persistent.js';
+import { ManagedPersistent, requireNoFields } from './persistent.js';
 import { mergeQueues, type QueueState } from './queue-merge.js';
 
 /**
@@ -115,6 +115,7 @@ export class PersistentQueue<T = unknown> extends ItemQueue<T> {
 
   override getState(): QueueState {
     this.readable();
+    requireNoFields(this);
     return { items: this.#items.slice() };
   }
 
@@ -267,6 +268,7 @@ export class CompositeQueue<T = unknown> extends ItemQueue<T> {
 
   override getState(): QueueState {
     this.readable();
+    requireNoFields(this);
     return { bucketSize: this.#bucketSize, items: this.#buckets.slice() };
   }
 

@@ -1,4 +1,4 @@
-import { type Clock, delay, systemClock, writeUint32, writeUint64 } from '../../base/index.js';
+import { type Clock, deferred, delay, systemClock, writeUint32, writeUint64 } from '../../base/index.js';
 import { ClientDisconnected, POSKeyError, ReadOnlyError } from '../errors.js';
 import { type Oid, type Tid, ZERO_TID } from '../ids.js';
 import type {
@@ -465,15 +465,25 @@ export class ViewStorage implements Storage {
     return this.#counts;
   }
 
+  /** Asks for the outcome of a commit until there is an answer, or the signal aborts. */
   async #certainOutcome(commitId: Uint8Array, signal: AbortSignal | undefined): Promise<Tid | undefined> {
-    for (;;) {
-      signal?.throwIfAborted();
-      try {
-        return await this.outcome(commitId);
-      } catch (error) {
-        if (!(error instanceof ClientDisconnected) || this.#closing) throw error;
+    signal?.throwIfAborted();
+    const aborted = deferred<never>();
+    const onAbort = () => aborted.reject(signal?.reason);
+    signal?.addEventListener('abort', onAbort, { once: true });
+    // Nobody may be waiting when it aborts.
+    aborted.promise.catch(() => undefined);
+    try {
+      for (;;) {
+        try {
+          return await Promise.race([this.outcome(commitId), aborted.promise]);
+        } catch (error) {
+          if (!(error instanceof ClientDisconnected) || signal?.aborted || this.#closing) throw error;
+        }
+        await delay(systemClock, OUTCOME_PAUSE_MS, signal ? { signal } : {});
       }
-      await delay(systemClock, OUTCOME_PAUSE_MS, signal ? { signal } : {});
+    } finally {
+      signal?.removeEventListener('abort', onAbort);
     }
   }
 }

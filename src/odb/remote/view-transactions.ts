@@ -1,4 +1,4 @@
-import { writeUint32 } from '../../base/index.js';
+import { Logger, writeUint32 } from '../../base/index.js';
 import {
   ClientDisconnected,
   CommitUncertainError,
@@ -7,12 +7,20 @@ import {
   StorageTransactionError,
 } from '../errors.js';
 import type { Oid, Tid } from '../ids.js';
-import type { CommitOutcome, ConflictResolver, StorageTransaction, VoteOutcome } from '../storage/storage.js';
+import type {
+  CommitOutcome,
+  ConflictRequest,
+  ConflictResolver,
+  StorageTransaction,
+  VoteOutcome,
+} from '../storage/storage.js';
 import { newPacket, packetType, readValue, recordsBytes, type WireRecord, writeRecords } from './codec.js';
 import { commitPacket, type WireConflict } from './commit-message.js';
 import { errorFromWire } from './error-codec.js';
 import { HEADER_BYTES, Message, STORES_AHEAD_BYTES } from './messages.js';
 import type { ViewChannel } from './view-channel.js';
+
+const log = new Logger('holdfast.view');
 
 /** Attempts to merge in the client before a conflict is passed on: each may meet commits that came in between. */
 const MERGE_ROUNDS_MAX = 20;
@@ -244,7 +252,11 @@ export class ViewTransactions {
       const index = open.records.findIndex((record) => record.oid === oid);
       const mine = open.records[index];
       if (resolver === undefined || mine === undefined) throw refused;
-      const data = resolver.resolve({ oid, baseSerial, committedSerial, base, committed, mine: mine.data });
+      const data = this.#resolve(
+        resolver,
+        { oid, baseSerial, committedSerial, base, committed, mine: mine.data },
+        refused,
+      );
       if (data === undefined) {
         if (refused instanceof ConflictError && refused.oid !== oid) {
           // The server has not tried this one yet, and may know its class.
@@ -265,6 +277,17 @@ export class ViewTransactions {
       this.#sendSlice(open, from, i + 1);
       from = i + 1;
       bytes = 0;
+    }
+  }
+
+  /** A resolver that fails, other than by refusing, leaves the conflict as it was. */
+  #resolve(resolver: ConflictResolver, request: ConflictRequest, refused: Error): Uint8Array | undefined {
+    try {
+      return resolver.resolve(request);
+    } catch (error) {
+      if (error instanceof ConflictError) throw error;
+      log.warning(`oid ${request.oid} could not be merged`, error);
+      throw refused;
     }
   }
 

@@ -1,4 +1,4 @@
-import { type Clock, systemClock } from '../../base/index.js';
+import { type Clock, Logger, systemClock } from '../../base/index.js';
 import { ReadOnlyError, StorageError, StorageTransactionError } from '../errors.js';
 import type { Oid, Tid } from '../ids.js';
 import {
@@ -23,6 +23,8 @@ import type {
   VoteOutcome,
 } from './storage.js';
 
+const logger = new Logger('holdfast.storage');
+
 /** Options of every storage that holds its data itself. */
 export interface BaseStorageOptions {
   readonly clock?: Clock;
@@ -46,6 +48,8 @@ interface OpenTransaction {
   readonly stores: StoreRequest[];
   readonly checks: { oid: Oid; serial: Tid }[];
   accepted: AcceptedTransaction | undefined;
+  /** Settles when a vote or a commit is decided. Never rejects. */
+  decided: Promise<unknown> | undefined;
 }
 
 /** What storages that hold their data themselves have in common: the order of calls, the commit path, locks, attaching. */
@@ -78,7 +82,14 @@ export abstract class BaseStorage implements Storage {
   protected announce({ tid, records }: AcceptedTransaction): void {
     if (this.#listeners.size === 0) return;
     const oids = records.map(({ oid }) => oid);
-    for (const listener of this.#listeners) listener.invalidate(tid, oids);
+    for (const listener of this.#listeners) {
+      try {
+        listener.invalidate(tid, oids);
+      } catch (error) {
+        // The transaction is durable by now: nothing may come between it and its answer.
+        logger.critical(`a subscriber of ${this.name} failed to take note of transaction ${tid}`, error);
+      }
+    }
   }
 
   /** Gives the storage what merges conflicts. */
@@ -140,7 +151,7 @@ export abstract class BaseStorage implements Storage {
     if (this.#transactions.has(transaction)) {
       throw new StorageTransactionError('tpcBegin: this transaction is under way already');
     }
-    this.#transactions.set(transaction, { phase: 'open', stores: [], checks: [], accepted: undefined });
+    this.#transactions.set(transaction, { phase: 'open', stores: [], checks: [], accepted: undefined, decided: undefined });
   }
 
   store(transaction: StorageTransaction, oid: Oid, serial: Tid, data: Uint8Array): void {
@@ -155,7 +166,7 @@ export abstract class BaseStorage implements Storage {
     const open = this.#require(transaction, 'open', 'commit');
     open.phase = 'deciding';
     try {
-      const outcome = await this.#commits.commit({ transaction, stores: open.stores, checks: open.checks });
+      const outcome = await this.#decide(open, this.#commits.commit({ transaction, ...open }));
       this.#transactions.delete(transaction);
       return outcome;
     } catch (error) {
@@ -168,7 +179,7 @@ export abstract class BaseStorage implements Storage {
     const open = this.#require(transaction, 'open', 'tpcVote');
     open.phase = 'deciding';
     try {
-      open.accepted = await this.#commits.vote({ transaction, stores: open.stores, checks: open.checks });
+      open.accepted = await this.#decide(open, this.#commits.vote({ transaction, ...open }));
     } catch (error) {
       open.phase = 'failed';
       throw error;
@@ -206,12 +217,20 @@ export abstract class BaseStorage implements Storage {
 
   async #close(): Promise<void> {
     await this.#hosting?.close();
-    for (const [transaction, { phase }] of [...this.#transactions]) {
-      if (phase !== 'deciding') await this.tpcAbort(transaction);
-    }
+    this.#coordinator?.stop();
+    // Ordering: those who wait for their turn are let go when what is voted is aborted; what they were about to vote comes next.
+    await this.#abortAll();
+    await Promise.all([...this.#transactions.values()].map(({ decided }) => decided));
+    await this.#abortAll();
     await this.#coordinator?.drain();
     this.locks.close();
     await this.release();
+  }
+
+  async #abortAll(): Promise<void> {
+    for (const [transaction, { phase }] of [...this.#transactions]) {
+      if (phase !== 'deciding') await this.tpcAbort(transaction);
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -221,6 +240,11 @@ export abstract class BaseStorage implements Storage {
   /** @throws StorageError after close. */
   protected requireOpen(what: string): void {
     if (this.#closing) throw new StorageError(`${what}: the storage ${this.name} was closed`);
+  }
+
+  #decide<T>(open: OpenTransaction, decision: Promise<T>): Promise<T> {
+    open.decided = decision.catch(() => {});
+    return decision;
   }
 
   get #commits(): CommitCoordinator {

@@ -44,9 +44,9 @@ export interface CommitBackend {
   revision(oid: Oid, tid: Tid): Uint8Array | undefined;
   /** Writes transactions, in order: all of them, or none. Durable when it resolves. */
   write(transactions: readonly AcceptedTransaction[]): Promise<void>;
-  /** Writes a transaction so that it can be flipped later, and is nothing until then. */
+  /** Writes a transaction with its data, durably, so that it is nothing until a `write` of it. */
   prepare(transaction: AcceptedTransaction): Promise<void>;
-  /** Removes what `prepare` wrote. */
+  /** Removes what `prepare` wrote. What is left where it fails is dropped at the next open. */
   unprepare(transaction: AcceptedTransaction): Promise<void>;
   /** A transaction was written: make it readable, and tell of it. Called in tid order. */
   publish(transaction: AcceptedTransaction): void;
@@ -82,8 +82,9 @@ export class CommitCoordinator {
   #queue: Pending[] = [];
   #flushing: Promise<void> | undefined;
   #failure: unknown;
-  /** A voted transaction that is neither finished nor aborted. */
-  #voted: { readonly accepted: AcceptedTransaction; readonly ended: Deferred<void> } | undefined;
+  /** While a transaction is voted and neither finished nor aborted: resolves when it is. */
+  #voted: Deferred<void> | undefined;
+  #isStopped = false;
 
   constructor(options: {
     readonly backend: CommitBackend;
@@ -104,7 +105,7 @@ export class CommitCoordinator {
 
   /** Vote and finish in one step. */
   async commit(request: CommitRequest): Promise<CommitOutcome> {
-    while (this.#voted) await this.#voted.ended.promise;
+    if (this.#voted) await this.#turn();
     const accepted = this.#accept(request, false);
     await this.#write(accepted);
     return { tid: accepted.tid, resolved: accepted.resolved };
@@ -112,20 +113,22 @@ export class CommitCoordinator {
 
   /** Decides, durably; holds all others back until `finish` or `abort`. */
   async vote(request: CommitRequest): Promise<AcceptedTransaction> {
-    while (this.#voted) await this.#voted.ended.promise;
-    const accepted = this.#accept(request, true);
-    const voted = { accepted, ended: deferred() };
-    this.#voted = voted;
+    if (this.#voted) await this.#turn();
+    this.#voted = deferred();
+    let accepted: AcceptedTransaction | undefined;
     try {
-      // Ordering: what was accepted before has a lower tid, and is on the disk first.
+      // Ordering: what is being written may fail, and takes with it what was accepted on top of it. A vote must stand on firm ground.
       while (this.#flushing) await this.#flushing;
+      accepted = this.#accept(request, true);
       await this.#backend.prepare(accepted);
+      return accepted;
     } catch (error) {
-      this.#forget(accepted);
       this.#endVote();
+      if (!accepted) throw error;
+      this.#forget(accepted);
+      this.#noteFailure(error);
       throw writeFailed(error);
     }
-    return accepted;
   }
 
   /** Makes a voted transaction durable and seen. */
@@ -143,20 +146,33 @@ export class CommitCoordinator {
     this.#forget(accepted);
     try {
       await this.#backend.unprepare(accepted);
+    } catch (error) {
+      logger.warning('an aborted transaction stays behind as prepared until the next open', error);
     } finally {
       this.#endVote();
     }
   }
 
+  /** Takes nothing more: those who wait for their turn are refused. */
+  stop(): void {
+    this.#isStopped = true;
+  }
+
   /** Resolves when all that was accepted is written, or has failed. */
   async drain(): Promise<void> {
-    while (this.#voted || this.#flushing) await (this.#voted?.ended.promise ?? this.#flushing);
+    while (this.#flushing) await this.#flushing;
+  }
+
+  /** Waits until nothing is voted. */
+  async #turn(): Promise<void> {
+    while (this.#voted) await this.#voted.promise;
+    if (this.#isStopped) throw new StorageError('the storage was closed before this transaction could be committed');
   }
 
   #endVote(): void {
     const voted = this.#voted;
     this.#voted = undefined;
-    voted?.ended.resolve();
+    voted?.resolve();
   }
 
   /** The checks, the merges and the tid: synchronous, first come, first served. */
@@ -178,8 +194,12 @@ export class CommitCoordinator {
     }
     const tid = nextTid(this.#lastTid, this.#clock.now());
     this.#lastTid = tid;
-    for (const { oid, data } of records) this.#overlay.set(oid, { tid, data });
-    return { tid, transaction, records, resolved, isPrepared };
+    let isRepeated = false;
+    for (const { oid, data } of records) {
+      if (this.#overlay.get(oid)?.tid === tid) isRepeated = true;
+      this.#overlay.set(oid, { tid, data });
+    }
+    return { tid, transaction, records: isRepeated ? lastOfEach(records) : records, resolved, isPrepared };
   }
 
   #current(oid: Oid): Tid {
@@ -237,6 +257,8 @@ export class CommitCoordinator {
         this.#backend.publish(accepted);
         done.resolve();
       }
+      // Those who commit in company tend to commit again at once: the next flush waits for them until the end of this turn.
+      if (group.length > 1) await new Promise(setImmediate);
     }
     this.#flushing = undefined;
   }
@@ -250,16 +272,20 @@ export class CommitCoordinator {
 
   /** Ordering: what was accepted meanwhile may build on what was not written, and fails with it. */
   #failed(group: readonly Pending[], error: unknown): void {
-    if (this.#failure === undefined) {
-      logger.critical('a write failed: the storage takes no changes until one succeeds', error);
-    }
-    this.#failure = error;
+    this.#noteFailure(error);
     const failed = [...group, ...this.#queue];
     this.#queue = [];
     for (const { accepted, done } of failed) {
       this.#forget(accepted);
       done.reject(writeFailed(error));
     }
+  }
+
+  #noteFailure(error: unknown): void {
+    if (this.#failure === undefined) {
+      logger.critical('a write failed: the storage is read-only until one succeeds', error);
+    }
+    this.#failure = error;
   }
 
   #forget({ records, tid }: AcceptedTransaction): void {
@@ -269,6 +295,11 @@ export class CommitCoordinator {
   }
 }
 
+/** One record for each object: the one that was stored last. */
+function lastOfEach(records: readonly AcceptedRecord[]): AcceptedRecord[] {
+  return [...new Map(records.map((record) => [record.oid, record])).values()];
+}
+
 function writeFailed(cause: unknown): StorageError {
-  return new StorageError(`the commit could not be written, and nothing of it was: ${String(cause)}`, { cause });
+  return new StorageError(`the commit could not be written, and is not seen by anybody: ${String(cause)}`, { cause });
 }

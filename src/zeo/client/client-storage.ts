@@ -100,7 +100,7 @@ export class ClientStorage extends ViewStorage {
     });
     if (!wait) return client;
     try {
-      await withLimit(thread.connected(link), waitTimeoutMs, name);
+      await connectedWithin(waitTimeoutMs, { thread, link, name });
     } catch (error) {
       await client.close();
       throw error;
@@ -125,15 +125,21 @@ function defaultLabel(): string {
   return `${basename(process.argv[1] ?? 'node')} (process ${process.pid} on ${hostname()})`;
 }
 
-async function withLimit(connected: Promise<void>, limitMs: number, name: string): Promise<void> {
+async function connectedWithin(
+  limitMs: number,
+  { thread, link, name }: { readonly thread: IoThread; readonly link: number; readonly name: string },
+): Promise<void> {
   const late = deferred();
   const timer = systemClock.schedule(
     limitMs,
-    () => late.reject(new ClientDisconnected(`${name}: no connection within ${limitMs} ms`)),
+    () => {
+      const detail = thread.lastFailure(link);
+      late.reject(new ClientDisconnected(`${name}: no connection within ${limitMs} ms (${detail})`));
+    },
     { ref: true },
   );
   try {
-    await Promise.race([connected, late.promise]);
+    await Promise.race([thread.connected(link), late.promise]);
   } finally {
     timer.cancel();
   }

@@ -26,6 +26,7 @@ function open(request: Extract<IoRequest, { kind: 'open' }>): void {
     clock: systemClock,
     random: systemRandom,
     log: (level, message) => report({ kind: 'log', link: number, level, message: `${name}: ${message}` }),
+    onAttempt: (failure) => report({ kind: 'attempt', link: number, failure }),
     onFirst: (error) => {
       if (error === undefined) report({ kind: 'connected', link: number });
       else report({ kind: 'refused', link: number, error: errorToWire(error) });

@@ -30,6 +30,8 @@ export type IoReport =
       readonly ports: readonly MessagePort[];
     }
   | { readonly kind: 'connected'; readonly link: number }
+  /** An attempt to connect for the first time failed; another one follows. */
+  | { readonly kind: 'attempt'; readonly link: number; readonly failure: string }
   /** No attempt would succeed; an error as it travels. */
   | { readonly kind: 'refused'; readonly link: number; readonly error: unknown }
   | { readonly kind: 'closed'; readonly link: number }

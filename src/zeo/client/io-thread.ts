@@ -11,6 +11,7 @@ interface Link {
   readonly connected: Deferred<void>;
   readonly closed: Deferred<void>;
   hub: HubMemory | undefined;
+  lastFailure: string;
 }
 
 let current: IoThread | undefined;
@@ -52,7 +53,13 @@ export class IoThread {
   ): Promise<{ readonly link: number; readonly data: ViewData }> {
     this.#lastLink += 1;
     const number = this.#lastLink;
-    const link: Link = { made: deferred(), connected: deferred(), closed: deferred(), hub: undefined };
+    const link: Link = {
+      made: deferred(),
+      connected: deferred(),
+      closed: deferred(),
+      hub: undefined,
+      lastFailure: 'no attempt has come to its end',
+    };
     // Nobody may be waiting when it fails.
     link.connected.promise.catch(() => undefined);
     this.#links.set(number, link);
@@ -65,6 +72,11 @@ export class IoThread {
     const link = this.#links.get(number);
     if (link === undefined) throw new ClientDisconnected('the storage was closed');
     await this.#wait(link.connected.promise);
+  }
+
+  /** Why a link has not been connected yet. */
+  lastFailure(number: number): string {
+    return this.#links.get(number)?.lastFailure ?? 'the storage was closed';
   }
 
   /** Ends a link; its views are asked to close. */
@@ -109,6 +121,9 @@ export class IoThread {
         link?.made.resolve(data);
         break;
       }
+      case 'attempt':
+        if (link) link.lastFailure = message.failure;
+        break;
       case 'connected':
         link?.connected.resolve();
         break;

@@ -45,6 +45,8 @@ export interface ServerLinkOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: (level: LogLevel, message: string, error?: Error) => void;
+  /** Called with what was wrong with an attempt, as long as there has been no connection. */
+  readonly onAttempt: (failure: string) => void;
   /** Called once: with the first connection, or with an error that no further attempt would cure. */
   readonly onFirst: (error: Error | undefined) => void;
 }
@@ -111,11 +113,6 @@ export class ServerLink {
     this.hub.memory.isReadOnly = options.isReadOnly;
     this.#beat();
     this.#attempt();
-  }
-
-  /** Why there is no connection. */
-  get lastFailure(): string {
-    return this.#lastFailure;
   }
 
   /** Ends the connection, and everything that the views wait for. */
@@ -258,6 +255,7 @@ export class ServerLink {
       this.#lose(`the connection to ${where} was lost: ${why}`);
     }
     this.#lastFailure = `${where}: ${why}`;
+    if (!this.#hasBeenConnected) this.#options.onAttempt(this.#lastFailure);
     if (isHopeless && !this.#hasBeenConnected) {
       this.#options.onFirst(reason);
       return;

@@ -3,7 +3,8 @@ import { Bucket } from './bucket.js';
 import { fillFrom } from './bulk.js';
 import type { Key } from './keys.js';
 import { mergeBuckets } from './merge.js';
-import { type LeafState, NODE } from './node.js';
+import { type LeafNode, type LeafState, NODE } from './node.js';
+import type { TreeGrowth } from './node-tree.js';
 import { TREE } from './ordered-collection.js';
 import { OrderedMap } from './ordered-map.js';
 
@@ -22,7 +23,7 @@ import { OrderedMap } from './ordered-map.js';
  */
 export class BTree<K extends Key = Key, V = unknown> extends OrderedMap<K, V> {
   constructor() {
-    super(newBucket);
+    super(growth as TreeGrowth<K, V>);
   }
 
   /** A new tree with these entries, in any order; the last of equal keys wins. Fastest where the keys ascend. */
@@ -38,6 +39,10 @@ export class BTree<K extends Key = Key, V = unknown> extends OrderedMap<K, V> {
   }
 }
 
-const newBucket = () => new Bucket()[NODE];
+const growth: TreeGrowth<Key, unknown> = {
+  newLeaf: () => new Bucket()[NODE] as LeafNode<Key, unknown>,
+  leafKeysMax: 96,
+  branchChildrenMax: 256,
+};
 
 registerInternal({ 'holdfast.BTree': BTree });

@@ -49,6 +49,6 @@ export function checkNodes(tree: NodeTree<unknown, unknown>): void {
   };
   visit(tree.root, 0, undefined, undefined);
   // A bucket on its own may be one of a tree: nothing is said of what follows it.
-  if (tree.newLeaf && previous?.next)
+  if (tree.growth && previous?.next)
     throw damaged(previous.owner, 'it is the last bucket, and followed by another one');
 }

@@ -1,4 +1,4 @@
-import { isDeepStrictEqual } from 'node:util';
+import { inspect, isDeepStrictEqual } from 'node:util';
 import { MergeRefusedError } from '../../errors.js';
 import { compareKeys } from './keys.js';
 import { isLeafState, type LeafState } from './node.js';
@@ -39,7 +39,7 @@ export function mergeBuckets(base: unknown, committed: unknown, mine: unknown): 
     const touched = (has: boolean, walk: StateWalk) => has !== inBase || (has && !isSame(walk.value, walkBase.value));
     const committedTouched = touched(inCommitted, walkCommitted);
     const mineTouched = touched(inMine, walkMine);
-    if (committedTouched && mineTouched) throw new MergeRefusedError(`both changed the key ${shown(key.key)}`);
+    if (committedTouched && mineTouched) throw new MergeRefusedError(`both changed the key ${inspect(key.key)}`);
     if (mineTouched) {
       if (inMine) keep(walkMine);
     } else if (inCommitted) keep(walkCommitted);
@@ -90,8 +90,4 @@ function least(walks: readonly StateWalk[]): { key: unknown } | undefined {
 
 function isSame(a: unknown, b: unknown): boolean {
   return Object.is(a, b) || (typeof a === 'object' && typeof b === 'object' && isDeepStrictEqual(a, b));
-}
-
-function shown(key: unknown): string {
-  return typeof key === 'string' ? `'${key}'` : String(key);
 }

@@ -1,7 +1,17 @@
 import { Persistent } from '../persistent.js';
 import { TreeBranch } from './branch.js';
 import { childIndex, ownKey, requireKey, search } from './keys.js';
-import { BRANCH_CHILDREN_MAX, BranchNode, LEAF_KEYS_MAX, LeafNode, NODE, type Node, type NodeOwner } from './node.js';
+import { BranchNode, LeafNode, NODE, type Node, type NodeOwner } from './node.js';
+
+/** What a tree is made of. */
+export interface TreeGrowth<K, V> {
+  /** Makes an empty leaf with an owner of its own. */
+  readonly newLeaf: () => LeafNode<K, V>;
+  /** Keys that a leaf holds at most: 2 or more. */
+  readonly leafKeysMax: number;
+  /** Children that a branch holds at most: 3 or more. */
+  readonly branchChildrenMax: number;
+}
 
 /** A step of the way from the top of a tree to a leaf. */
 interface Step<K, V> {
@@ -18,7 +28,7 @@ export interface Place<K, V> {
 /**
  * The nodes of one collection, and all that is done with them.
  *
- * A collection is one leaf, which is its own record, as long as that is small; a collection without `newLeaf` always is. A larger one is
+ * A collection is one leaf, which is its own record, as long as that is small; a collection without `growth` always is. A larger one is
  * a tree: its own record is the topmost branch, every leaf and every other branch has a record of its own. Leaves are linked in
  * ascending order. In a tree no leaf is empty and no branch without children; nodes are split when they overflow, and dropped when they
  * become empty, but never joined otherwise.
@@ -36,8 +46,8 @@ export class NodeTree<K, V> {
   constructor(
     readonly owner: NodeOwner,
     readonly hasValues: boolean,
-    /** Makes an empty leaf with an owner of its own. */
-    readonly newLeaf: (() => LeafNode<K, V>) | undefined,
+    /** What a tree is made of; `undefined` for a collection that is always one leaf. */
+    readonly growth: TreeGrowth<K, V> | undefined,
   ) {
     this.root = new LeafNode<K, V>(owner, hasValues);
   }
@@ -126,7 +136,8 @@ export class NodeTree<K, V> {
       return false;
     }
     const own = ownKey(key);
-    if (this.newLeaf && leaf.keys.length >= LEAF_KEYS_MAX) this.#putAndSplit(own, value, this.newLeaf);
+    const { growth } = this;
+    if (growth && leaf.keys.length >= growth.leafKeysMax) this.#putAndSplit(own, value, growth);
     else {
       leaf.change();
       leaf.insertAt(~at, own, value);
@@ -135,14 +146,14 @@ export class NodeTree<K, V> {
     return true;
   }
 
-  #putAndSplit(key: K, value: V, newLeaf: () => LeafNode<K, V>): void {
+  #putAndSplit(key: K, value: V, { newLeaf, branchChildrenMax }: TreeGrowth<K, V>): void {
     const { path, leaf } = this.#pathTo(key);
     // Ordering: what may fail comes before the first change.
     leaf.change();
     for (let depth = path.length - 1; depth >= 0; depth--) {
       const { branch } = path[depth] as Step<K, V>;
       branch.change();
-      if (branch.children.length < BRANCH_CHILDREN_MAX) break;
+      if (branch.children.length < branchChildrenMax) break;
     }
     const at = ~search(leaf.keys, key);
     // Where keys are added in ascending order, the leaves left behind are full rather than half full.
@@ -162,7 +173,7 @@ export class NodeTree<K, V> {
     for (let depth = path.length - 1; depth >= 0; depth--) {
       const { branch, index } = path[depth] as Step<K, V>;
       branch.insertAfter(index, separator, child);
-      if (branch.children.length <= BRANCH_CHILDREN_MAX) return;
+      if (branch.children.length <= branchChildrenMax) return;
       if (depth > 0) ({ separator, right: child } = splitBranch<K, V>(branch, isAppended));
       else {
         const left = newBranch<K, V>();
@@ -197,7 +208,8 @@ export class NodeTree<K, V> {
     // The lowest branch that remains, unless the tree becomes empty.
     const { branch, index } = path[depth] as Step<K, V>;
     const before = predecessor(path);
-    const survivors = depth === 0 && branch.children.length === 2 ? loneDescendants(branch.children[1 - index]) : [];
+    const survivors =
+      depth === 0 && branch.children.length === 2 ? this.#loneDescendants(branch.children[1 - index]) : [];
     // Ordering: what may fail comes before the first change.
     leaf.change();
     before?.change();
@@ -210,6 +222,24 @@ export class NodeTree<K, V> {
     branch.removeAt(index);
     if (branch.children.length === 0) this.root = new LeafNode<K, V>(this.owner, this.hasValues);
     for (const survivor of survivors) this.#moveToTop(survivor);
+  }
+
+  /**
+   * What moves into the record of the top when this is its only child, from the top down: branches as long as they are the only
+   * child, and a leaf if there is room in it for more.
+   */
+  #loneDescendants(child: Node<K, V> | undefined): Node<K, V>[] {
+    const found: Node<K, V>[] = [];
+    for (let node = child; node; ) {
+      node.use();
+      if (node.isLeaf) {
+        if (node.keys.length <= (this.growth as TreeGrowth<K, V>).leafKeysMax / 2) found.push(node);
+        return found;
+      }
+      found.push(node);
+      node = node.children.length === 1 ? node.children[0] : undefined;
+    }
+    return found;
   }
 
   /** The only child of the top moves into the record of the top; its own is stored empty. */
@@ -246,8 +276,8 @@ export class NodeTree<K, V> {
     this.root.use();
     this.root.change();
     this.changeCount++;
-    const { newLeaf } = this;
-    if (!newLeaf || keys.length <= LEAF_KEYS_MAX) {
+    const { growth } = this;
+    if (!growth || keys.length <= growth.leafKeysMax) {
       (this.root as LeafNode<K, V>).set(keys, values, undefined);
       return;
     }
@@ -255,8 +285,8 @@ export class NodeTree<K, V> {
     // The least key of each node but the first.
     let separators: K[] = [];
     let previous: LeafNode<K, V> | undefined;
-    for (const [start, end] of portions(keys.length, Math.floor(LEAF_KEYS_MAX * FILL))) {
-      const leaf = newLeaf();
+    for (const [start, end] of portions(keys.length, Math.floor(growth.leafKeysMax * FILL))) {
+      const leaf = growth.newLeaf();
       leaf.set(keys.slice(start, end), values?.slice(start, end), undefined);
       if (previous) {
         previous.next = leaf;
@@ -265,10 +295,10 @@ export class NodeTree<K, V> {
       nodes.push(leaf);
       previous = leaf;
     }
-    while (nodes.length > BRANCH_CHILDREN_MAX) {
+    while (nodes.length > growth.branchChildrenMax) {
       const above: Node<K, V>[] = [];
       const separatorsAbove: K[] = [];
-      for (const [start, end] of portions(nodes.length, Math.floor(BRANCH_CHILDREN_MAX * FILL))) {
+      for (const [start, end] of portions(nodes.length, Math.floor(growth.branchChildrenMax * FILL))) {
         const branch = newBranch<K, V>();
         branch.set(separators.slice(start, end - 1), nodes.slice(start, end));
         if (start > 0) separatorsAbove.push(separators[start - 1] as K);
@@ -339,25 +369,6 @@ function predecessor<K, V>(path: readonly Step<K, V>[]): LeafNode<K, V> | undefi
     return last(node);
   }
   return undefined;
-}
-
-/**
- * What moves into the record of the top when this is its only child, from the top down: branches as long as they are the only child,
- * and a leaf if there is room in it for more.
- */
-function loneDescendants<K, V>(child: Node<K, V> | undefined): Node<K, V>[] {
-  const found: Node<K, V>[] = [];
-  let node = child;
-  while (node) {
-    node.use();
-    if (node.isLeaf) {
-      if (node.keys.length <= LEAF_KEYS_MAX / 2) found.push(node);
-      return found;
-    }
-    found.push(node);
-    node = node.children.length === 1 ? node.children[0] : undefined;
-  }
-  return found;
 }
 
 /** Divides `count` things into portions of nearly the same size, at most `max`. */

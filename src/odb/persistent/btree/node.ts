@@ -1,11 +1,6 @@
 import { CorruptionError } from '../../errors.js';
 import { ManagedPersistent } from '../persistent.js';
 
-/** Entries that a leaf holds at most. */
-export const LEAF_KEYS_MAX = 96;
-/** Children that a branch holds at most. */
-export const BRANCH_CHILDREN_MAX = 256;
-
 /** The node that a persistent object stores. */
 export const NODE: unique symbol = Symbol('node');
 /** Loads the object, if it is a ghost, and tells the cache that it is in use. */

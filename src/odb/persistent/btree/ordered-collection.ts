@@ -1,3 +1,4 @@
+import { requireNoFields } from '../persistent.js';
 import { checkNodes } from './check.js';
 import type { Key } from './keys.js';
 import {
@@ -13,7 +14,7 @@ import {
   NodeOwner,
   nodeState,
 } from './node.js';
-import { NodeTree } from './node-tree.js';
+import { NodeTree, type TreeGrowth } from './node-tree.js';
 import { EntryWalk, type RangeOptions, requireRange } from './range.js';
 
 /** The nodes of a collection. */
@@ -28,9 +29,9 @@ export const TREE: unique symbol = Symbol('tree');
 export abstract class OrderedCollection<K extends Key, V> extends NodeOwner {
   readonly [TREE]: NodeTree<K, V>;
 
-  protected constructor(hasValues: boolean, newLeaf: (() => Node) | undefined) {
+  protected constructor(hasValues: boolean, growth: TreeGrowth<K, V> | undefined) {
     super();
-    this[TREE] = new NodeTree<K, V>(this, hasValues, newLeaf as (() => LeafNode<K, V>) | undefined);
+    this[TREE] = new NodeTree<K, V>(this, hasValues, growth);
   }
 
   get [NODE](): Node {
@@ -108,6 +109,7 @@ export abstract class OrderedCollection<K extends Key, V> extends NodeOwner {
 
   override getState(): unknown {
     this.readable();
+    requireNoFields(this);
     return nodeState(this[NODE]);
   }
 
@@ -116,7 +118,7 @@ export abstract class OrderedCollection<K extends Key, V> extends NodeOwner {
     if (isLeafState(state)) {
       if (!tree.root.isLeaf) tree.root = new LeafNode(this, tree.hasValues);
       fillLeaf(tree.root as LeafNode, state);
-    } else if (isBranchState(state) && tree.newLeaf) {
+    } else if (isBranchState(state) && tree.growth) {
       const top = new BranchNode(this);
       fillBranch(top, state);
       tree.root = top;

@@ -1,13 +1,13 @@
 import { keysAsEntries, loadAscending, mergeWalk, sortedEntries, sortedKeys } from './bulk.js';
 import { type Key, search } from './keys.js';
-import type { Node } from './node.js';
+import type { TreeGrowth } from './node-tree.js';
 import { OrderedCollection, TREE } from './ordered-collection.js';
 import { EntryWalk, type RangeOptions, requireRange } from './range.js';
 
 /** What maps in the order of their keys have in common. */
 export abstract class OrderedMap<K extends Key, V> extends OrderedCollection<K, V> implements Iterable<[K, V]> {
-  protected constructor(newLeaf: (() => Node) | undefined) {
-    super(true, newLeaf);
+  protected constructor(growth: TreeGrowth<K, V> | undefined) {
+    super(true, growth);
   }
 
   // ---------------------------------------------------------------- asking
@@ -96,6 +96,12 @@ export abstract class OrderedMap<K extends Key, V> extends OrderedCollection<K, 
   load(entries: Iterable<readonly [K, V]>): this {
     loadAscending(this[TREE], entries);
     return this;
+  }
+
+  /** An object, or pairs of key and value where not all keys are strings. */
+  protected override jsonState(): unknown {
+    const pairs = [...this];
+    return pairs.every(([key]) => typeof key === 'string') ? Object.fromEntries(pairs) : pairs;
   }
 
   // ---------------------------------------------------------------- algebra

@@ -1,13 +1,13 @@
 import { keysAsEntries, loadAscending, mergeWalk, sortedKeys, type Wanted } from './bulk.js';
 import { type Key, search } from './keys.js';
-import type { Node } from './node.js';
+import type { TreeGrowth } from './node-tree.js';
 import { OrderedCollection, TREE } from './ordered-collection.js';
 import { EntryWalk, type RangeOptions } from './range.js';
 
 /** What sets in the order of their keys have in common. */
 export abstract class OrderedSet<K extends Key> extends OrderedCollection<K, undefined> implements Iterable<K> {
-  protected constructor(newLeaf: (() => Node) | undefined) {
-    super(false, newLeaf);
+  protected constructor(growth: TreeGrowth<K, undefined> | undefined) {
+    super(false, growth);
   }
 
   // ---------------------------------------------------------------- asking
@@ -78,6 +78,10 @@ export abstract class OrderedSet<K extends Key> extends OrderedCollection<K, und
   load(keys: Iterable<K>): this {
     loadAscending(this[TREE], keysAsEntries<K, undefined>(keys));
     return this;
+  }
+
+  protected override jsonState(): unknown {
+    return [...this];
   }
 
   // ---------------------------------------------------------------- algebra

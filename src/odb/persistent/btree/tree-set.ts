@@ -3,7 +3,8 @@ import { BucketSet } from './bucket-set.js';
 import { fillFrom, keysAsEntries } from './bulk.js';
 import type { Key } from './keys.js';
 import { mergeBuckets } from './merge.js';
-import { type LeafState, NODE } from './node.js';
+import { type LeafNode, type LeafState, NODE } from './node.js';
+import type { TreeGrowth } from './node-tree.js';
 import { TREE } from './ordered-collection.js';
 import { OrderedSet } from './ordered-set.js';
 
@@ -16,7 +17,7 @@ import { OrderedSet } from './ordered-set.js';
  */
 export class TreeSet<K extends Key = Key> extends OrderedSet<K> {
   constructor() {
-    super(newBucket);
+    super(growth as TreeGrowth<K, undefined>);
   }
 
   /** A new set of these keys, in any order. Fastest where they ascend. */
@@ -32,6 +33,10 @@ export class TreeSet<K extends Key = Key> extends OrderedSet<K> {
   }
 }
 
-const newBucket = () => new BucketSet()[NODE];
+const growth: TreeGrowth<Key, undefined> = {
+  newLeaf: () => new BucketSet()[NODE] as LeafNode<Key, undefined>,
+  leafKeysMax: 96,
+  branchChildrenMax: 256,
+};
 
 registerInternal({ 'holdfast.TreeSet': TreeSet });

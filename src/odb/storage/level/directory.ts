@@ -1,6 +1,9 @@
 import {
+  closeSync,
   existsSync,
+  fsyncSync,
   mkdirSync,
+  openSync,
   readdirSync,
   readFileSync,
   realpathSync,
@@ -17,10 +20,15 @@ import { FormatVersionError, NotADatabaseError, StorageLockedError } from '../..
  *
  *     test.fs/holdfast.json   what this is, and in which version of the format
  *     test.fs/level/          LevelDB's files
+ *     test.fs/last-commit     the last acknowledged transaction
  *     test.fs.lock            beside it, for as long as it is open: who has it
  */
 
 const MARKER = 'holdfast.json';
+const DRAFT = `${MARKER}.new`;
+const LEVEL = 'level';
+/** Name of the file that says which transaction was acknowledged last. */
+export const LAST_COMMIT = 'last-commit';
 /** The version of the layout of keys and values. */
 export const FORMAT_VERSION = 1;
 
@@ -32,6 +40,8 @@ export interface HeldDirectory {
   readonly levelFolder: string;
   readonly lock: LockFile;
   readonly isNew: boolean;
+  /** Says what the directory is, durably: to be called once a new database can be opened. */
+  mark(): void;
 }
 
 /**
@@ -39,10 +49,10 @@ export interface HeldDirectory {
  *
  * @throws NotADatabaseError. FormatVersionError. StorageLockedError. Errors of the file system.
  */
-export function holdDirectory(path: string, options: { create: boolean; readOnly: boolean }): HeldDirectory {
+export function holdDirectory(path: string, options: { readonly create: boolean }): HeldDirectory {
   const stat = statSync(path, { throwIfNoEntry: false });
   if (!stat) {
-    if (!options.create || options.readOnly) throw new NotADatabaseError(path, 'there is nothing at this path');
+    if (!options.create) throw new NotADatabaseError(path, 'there is nothing at this path');
     mkdirSync(path, { recursive: true });
   } else if (!stat.isDirectory()) {
     throw new NotADatabaseError(path, 'it is a file, and a database is a directory; choose another path');
@@ -51,9 +61,9 @@ export function holdDirectory(path: string, options: { create: boolean; readOnly
   const lock = takeLock(real);
   try {
     const isNew = !existsSync(join(real, MARKER));
-    if (isNew) makeMarker(real, options);
+    if (isNew) requireEmpty(real, options);
     else checkMarker(real);
-    return { path: real, levelFolder: join(real, 'level'), lock, isNew };
+    return { path: real, levelFolder: join(real, LEVEL), lock, isNew, mark: () => makeMarker(real) };
   } catch (error) {
     lock.release();
     throw error;
@@ -70,18 +80,37 @@ function takeLock(real: string): LockFile {
   }
 }
 
-function makeMarker(real: string, options: { create: boolean; readOnly: boolean }): void {
-  const foreign = readdirSync(real).filter((name) => !name.startsWith(`${MARKER}.`));
+/** Crash: one who was making a database may have left all of it but the marker. Nothing was committed to it. */
+const LEFT_OVER = new Set([DRAFT, LEVEL, LAST_COMMIT]);
+
+function requireEmpty(real: string, options: { readonly create: boolean }): void {
+  const foreign = readdirSync(real).filter((name) => !LEFT_OVER.has(name));
   if (foreign.length > 0) {
     throw new NotADatabaseError(
       real,
       `it has no ${MARKER}, but contains ${foreign.slice(0, 3).join(', ')}; choose an empty directory`,
     );
   }
-  if (!options.create || options.readOnly) throw new NotADatabaseError(real, 'the directory is empty');
-  const draft = join(real, `${MARKER}.new`);
+  if (!options.create) throw new NotADatabaseError(real, 'the directory is empty');
+}
+
+/** Ordering: the marker comes last, so that where it stands everything else has to be. */
+function makeMarker(real: string): void {
+  const draft = join(real, DRAFT);
   writeFileSync(draft, `${JSON.stringify({ format: 'holdfast', version: FORMAT_VERSION })}\n`, { flush: true });
   renameSync(draft, join(real, MARKER));
+  syncDirectory(real);
+  syncDirectory(dirname(real));
+}
+
+/** Makes the names in a directory durable. */
+function syncDirectory(path: string): void {
+  const fd = openSync(path, 'r');
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
 }
 
 function checkMarker(real: string): void {

@@ -1,15 +1,32 @@
 import { ClassicLevel } from 'classic-level';
 import { asBuffer } from '../../../base/index.js';
-import { POSKeyError } from '../../errors.js';
-import type { Oid, Tid } from '../../ids.js';
+import { CorruptionError, POSKeyError, ReadConflictError } from '../../errors.js';
+import { type Oid, type Tid, ZERO_TID } from '../../ids.js';
 import type { Revision } from '../storage.js';
-import { currentKey, decodeRevision, olderKey, type StoredRevision, tidOfRevision } from './keyspace.js';
+import {
+  bookkeepingKey,
+  currentKey,
+  decodeNumbers,
+  decodeRevision,
+  olderKey,
+  type StoredRevision,
+  tidOfRevision,
+} from './keyspace.js';
 
 /** LevelDB with binary keys and values. */
 export type Level = ClassicLevel<Buffer, Buffer>;
 
+/** How {@link openLevel} opens. */
+export interface LevelOptions {
+  readonly createIfMissing: boolean;
+  /** Bytes of uncompressed tables that are kept in memory. Only what the first to open says counts. */
+  readonly cacheSize?: number;
+}
+
+const CACHE_BYTES = 32 * 1024 * 1024;
+
 /** Opens the LevelDB of a storage. Several threads of one process may: the first to open has to be the last to close. */
-export async function openLevel(folder: string, options: { createIfMissing: boolean }): Promise<Level> {
+export async function openLevel(folder: string, options: LevelOptions): Promise<Level> {
   const level: Level = new ClassicLevel(folder, {
     keyEncoding: 'buffer',
     valueEncoding: 'buffer',
@@ -17,11 +34,18 @@ export async function openLevel(folder: string, options: { createIfMissing: bool
     // Pages of 8 KiB and a larger write buffer: fewer, larger files for many small records.
     blockSize: 8192,
     writeBufferSize: 16 * 1024 * 1024,
-    cacheSize: 32 * 1024 * 1024,
-    ...options,
+    cacheSize: options.cacheSize ?? CACHE_BYTES,
+    createIfMissing: options.createIfMissing,
   });
   await level.open();
   return level;
+}
+
+/** Where an old revision was looked for. */
+interface Place {
+  readonly found: StoredRevision | undefined;
+  /** The revision after it. */
+  readonly next: StoredRevision;
 }
 
 /** Finds revisions: what the storage and the threads that read its directory have in common. */
@@ -37,35 +61,39 @@ export class LevelReader {
 
   /** The current revision; `undefined` when no object has this oid. @throws CorruptionError. */
   current(oid: Oid): StoredRevision | undefined {
+    const value = this.currentValue(oid);
+    return value === undefined ? undefined : decodeRevision(oid, value);
+  }
+
+  /** The current revision as it is stored, unchecked. */
+  currentValue(oid: Oid): Buffer | undefined {
     const value = this.#level.getSync(currentKey(oid, this.#currentKey));
-    return value === undefined ? undefined : decodeRevision(oid, asBuffer(value));
+    return value === undefined ? undefined : asBuffer(value);
   }
 
-  /** The current revision as it is stored, checked. */
-  currentValue(oid: Oid): { readonly n: number; readonly value: Buffer } | undefined {
-    const value = this.#level.getSync(currentKey(oid, this.#currentKey));
-    return value === undefined ? undefined : { n: decodeRevision(oid, asBuffer(value)).n, value: asBuffer(value) };
-  }
-
-  load(oid: Oid): Revision {
-    const current = this.current(oid);
-    if (!current) throw new POSKeyError(oid);
-    return { data: current.data, tid: current.tid, endTid: undefined };
-  }
-
+  /**
+   * The revision that was current just before `before`.
+   * @throws POSKeyError. CorruptionError. ReadConflictError when it was trimmed.
+   */
   loadBefore(oid: Oid, before: Tid): Revision | undefined {
-    const current = this.current(oid);
-    if (!current) throw new POSKeyError(oid);
+    const current = this.#mustExist(oid);
     if (current.tid < before) return { data: current.data, tid: current.tid, endTid: undefined };
-    const found = this.#newestBefore(oid, before, current);
-    return found && { data: found.data, tid: found.tid, endTid: this.#tidAt(oid, found.n + 1, current) };
+    const { found, next } = this.#search(oid, before, current);
+    if (found) return { data: found.data, tid: found.tid, endTid: next.tid };
+    if (next.n === 0) return undefined;
+    throw new ReadConflictError({
+      oid,
+      baseSerial: ZERO_TID,
+      committedSerial: next.tid,
+      reason: `its revision before ${before} was trimmed from history`,
+    });
   }
 
+  /** The bytes that a transaction wrote for an object. @throws POSKeyError. CorruptionError. */
   loadSerial(oid: Oid, tid: Tid): Uint8Array {
-    const current = this.current(oid);
-    if (!current) throw new POSKeyError(oid);
+    const current = this.#mustExist(oid);
     if (current.tid === tid) return current.data;
-    const found = tid > current.tid ? undefined : this.#newestBefore(oid, (tid + 1) as Tid, current);
+    const found = tid > current.tid ? undefined : this.#search(oid, (tid + 1) as Tid, current).found;
     if (found?.tid !== tid) throw new POSKeyError(oid, `it has no revision ${tid}, or it was trimmed`);
     return found.data;
   }
@@ -73,58 +101,104 @@ export class LevelReader {
   /** The revision with this number; `undefined` when it was trimmed. @throws CorruptionError. */
   revision(oid: Oid, n: number): StoredRevision | undefined {
     const current = this.current(oid);
-    if (!current || current.n === n) return current;
-    const value = this.#older(oid, n);
-    return value && decodeRevision(oid, value);
+    if (!current || n > current.n) throw lost(oid, n);
+    if (current.n === n) return current;
+    const value = this.olderValue(oid, n);
+    if (value !== undefined) return decodeOlder(oid, n, value);
+    this.#requireTrimmed(oid, n, this.#oldestAfter(oid, n, current));
+    return undefined;
+  }
+
+  /** An older revision as it is stored, unchecked. */
+  olderValue(oid: Oid, n: number): Buffer | undefined {
+    const value = this.#level.getSync(olderKey(oid, n, this.#olderKey));
+    return value === undefined ? undefined : asBuffer(value);
+  }
+
+  #mustExist(oid: Oid): StoredRevision {
+    const current = this.current(oid);
+    if (!current) throw new POSKeyError(oid);
+    return current;
   }
 
   /**
    * The newest revision before a tid. Gallops down from the current one, doubling its step, then halves: near revisions, which nearly
    * all searches are for, cost one read. (J. L. Bentley, A. C. Yao, An almost optimal algorithm for unbounded searching, 1976.)
+   *
+   * The tids on the way are not checked. Where the search ends, both neighbours are: if they are sound, and the tid lies between them,
+   * then no damage on the way can have led it astray.
    */
-  #newestBefore(oid: Oid, before: Tid, current: StoredRevision): StoredRevision | undefined {
+  #search(oid: Oid, before: Tid, current: StoredRevision): Place {
     /** Known not to be before. */
     let high = current.n;
-    let step = 1;
-    /** To be looked at: before the tid, or trimmed, or it does not exist. */
+    let highValue: Buffer | undefined;
+    /** Before the tid, or not there. */
     let low = high - 1;
-    for (;;) {
-      if (low < 0) {
-        low = -1;
-        break;
+    let lowValue: Buffer | undefined;
+    const isLow = (n: number) => {
+      const value = this.olderValue(oid, n);
+      if (value === undefined || tidOfRevision(value) < before) {
+        low = n;
+        lowValue = value;
+        return true;
       }
-      const value = this.#older(oid, low);
-      if (value === undefined || tidOfRevision(value) < before) break;
-      high = low;
-      low -= step;
-      step *= 2;
+      high = n;
+      highValue = value;
+      return false;
+    };
+    for (let step = 1; low >= 0 && !isLow(low); step *= 2) low = high - step;
+    if (low < 0) {
+      low = -1;
+      lowValue = undefined;
     }
+    while (high - low > 1) isLow((high + low) >> 1);
+    const next = highValue === undefined ? current : decodeOlder(oid, high, highValue);
+    const found = lowValue === undefined ? undefined : decodeOlder(oid, low, lowValue);
+    if (next.tid < before || (found && found.tid >= before)) throw lost(oid, low);
+    if (!found && low >= 0) this.#requireTrimmed(oid, low, next);
+    return { found, next };
+  }
+
+  /** The oldest revision that is there, after one that is not. */
+  #oldestAfter(oid: Oid, n: number, current: StoredRevision): StoredRevision {
+    let low = n;
+    let high = current.n;
+    let oldest = current;
     while (high - low > 1) {
       const middle = (high + low) >> 1;
-      const value = this.#older(oid, middle);
-      if (value === undefined || tidOfRevision(value) < before) low = middle;
-      else high = middle;
+      const value = this.olderValue(oid, middle);
+      if (value === undefined) low = middle;
+      else {
+        high = middle;
+        oldest = decodeOlder(oid, middle, value);
+      }
     }
-    if (low < 0) return undefined;
-    const value = this.#older(oid, low);
-    if (value === undefined) throw new POSKeyError(oid, 'its revision of that time was trimmed');
-    return decodeRevision(oid, value);
+    return oldest;
   }
 
-  #tidAt(oid: Oid, n: number, current: StoredRevision): Tid {
-    if (n === current.n) return current.tid;
-    const value = this.#older(oid, n);
-    return value === undefined ? current.tid : tidOfRevision(value);
-  }
-
-  #older(oid: Oid, n: number): Buffer | undefined {
-    const value = this.#level.getSync(olderKey(oid, n, this.#olderKey));
-    return value === undefined ? undefined : asBuffer(value);
+  /** What is not there was trimmed, or it was lost. @throws CorruptionError when it was lost. */
+  #requireTrimmed(oid: Oid, n: number, next: StoredRevision): void {
+    const mark = this.#level.getSync(bookkeepingKey('trimmed'));
+    const trimmedTid = mark === undefined ? ZERO_TID : decodeNumbers('the mark of trimmed history', mark)[0];
+    if (next.tid > (trimmedTid as number)) throw lost(oid, n);
   }
 }
 
+function decodeOlder(oid: Oid, n: number, value: Buffer): StoredRevision {
+  const revision = decodeRevision(oid, value);
+  // A sound value in the place of another.
+  if (revision.n !== n) throw lost(oid, n);
+  return revision;
+}
+
+function lost(oid: Oid, n: number): CorruptionError {
+  return new CorruptionError(`revision ${n} of oid ${oid} is lost; restore the database from a copy`, { oid });
+}
+
 /** For a thread that reads the directory of a storage that another thread owns. */
-export interface AttachedReader extends Pick<LevelReader, 'load' | 'loadBefore' | 'loadSerial'> {
+export interface AttachedReader {
+  loadBefore(oid: Oid, before: Tid): Revision | undefined;
+  loadSerial(oid: Oid, tid: Tid): Uint8Array;
   close(): Promise<void>;
 }
 
@@ -133,7 +207,6 @@ export async function openReader(data: unknown): Promise<AttachedReader> {
   const level = await openLevel((data as { folder: string }).folder, { createIfMissing: false });
   const reader = new LevelReader(level);
   return {
-    load: (oid) => reader.load(oid),
     loadBefore: (oid, before) => reader.loadBefore(oid, before),
     loadSerial: (oid, tid) => reader.loadSerial(oid, tid),
     close: () => level.close(),

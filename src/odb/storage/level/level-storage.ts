@@ -1,27 +1,34 @@
-import { type Duration, durationMs, Logger, type Size, toHex } from '../../../base/index.js';
+import { readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Duration, durationMs, Logger, type Size, sizeBytes } from '../../../base/index.js';
 import { CorruptionError, POSKeyError, StorageError } from '../../errors.js';
-import { MAX_TID, type Oid, ROOT_OID, type Tid, tidFromDate, ZERO_TID } from '../../ids.js';
-import { OID_BLOCK_COUNT, OUTCOME_AGE_MAX_MS } from '../../limits.js';
+import { MAX_TID, type Oid, type Tid, tidFromDate, ZERO_TID } from '../../ids.js';
+import { OUTCOME_AGE_MAX_MS } from '../../limits.js';
 import { BaseStorage, type BaseStorageOptions } from '../base-storage.js';
-import type { AcceptedTransaction, CommitBackend } from '../commit-coordinator.js';
-import type { HistoryEntry, Revision, StorageSupports, TransactionRecord } from '../storage.js';
-import { type HeldDirectory, holdDirectory } from './directory.js';
-import { HistoryTrimmer } from './history-trimmer.js';
+import type { AcceptedTransaction } from '../commit-coordinator.js';
+import type {
+  DataRecord,
+  HistoryEntry,
+  Revision,
+  StorageAttachment,
+  StorageSupports,
+  TransactionRecord,
+} from '../storage.js';
+import { type HeldDirectory, holdDirectory, LAST_COMMIT } from './directory.js';
 import {
-  bookkeepingKey,
-  currentKey,
-  decodeEntry,
-  encodeEntry,
-  encodeRevision,
-  olderKey,
-  PREPARED_KEY,
-  type PreparedEntry,
+  commitIdKey,
+  decodeNumbers,
+  decodeTransaction,
+  periodOf,
   type StoredRevision,
-  TRANSACTIONS_END,
-  type TransactionEntry,
+  tidOfKey,
   transactionKey,
 } from './keyspace.js';
+import { type ChainPlace, LastCommitFile } from './last-commit-file.js';
 import { type Level, LevelReader, openLevel } from './level-reader.js';
+import { LevelWriter } from './level-writer.js';
+import { recover } from './recovery.js';
+import { Upkeep, type UpkeepOptions } from './upkeep.js';
 
 const logger = new Logger('holdfast.storage');
 
@@ -32,14 +39,17 @@ export type History = 'all' | 'none' | Duration;
 export interface LevelStorageOptions extends BaseStorageOptions {
   /** Make the database where there is none. Default: true. */
   readonly create?: boolean;
-  /** How long superseded revisions are kept. `'none'` keeps them only as long as open snapshots may need them. Default: 7 days. */
+  /**
+   * How long superseded revisions are kept, at least an hour: so long may a transaction be open. `'none'` is that hour. Default: 7 days.
+   */
   readonly history?: History;
   /**
    * Wait for the disk before a commit is acknowledged. `false` is faster, and loses the last commits when the machine (not only the
    * process) goes down. Default: true.
    */
   readonly durable?: boolean;
-  readonly cacheBytes?: Size;
+  /** Memory for blocks of the files that were lately read. Default: `'32MB'`. */
+  readonly blockCacheSize?: Size;
 }
 
 const DEFAULT_HISTORY: Duration = { days: 7 };
@@ -47,14 +57,6 @@ const DEFAULT_HISTORY: Duration = { days: 7 };
 const SNAPSHOT_AGE_MAX_MS = 3_600_000;
 const FUTURE_WARNING_MS = 15 * 60_000;
 const FUTURE_CRITICAL_MS = 3_600_000;
-const CHECKPOINT_COMMITS = 1000;
-const RECENT_COMMITS_MAX = 10_000;
-
-/** What is written now and then, so that opening need not walk all transactions. */
-interface Checkpoint {
-  readonly sequence: number;
-  readonly tid: Tid;
-}
 
 /** Keeps a database in a directory, by LevelDB. */
 export class LevelStorage extends BaseStorage {
@@ -63,32 +65,43 @@ export class LevelStorage extends BaseStorage {
   readonly #directory: HeldDirectory;
   readonly #level: Level;
   readonly #reader: LevelReader;
-  readonly #durable: boolean;
-  readonly #trimmer: HistoryTrimmer | undefined;
-  #published: Checkpoint = { sequence: 0, tid: ZERO_TID };
-  #written: Checkpoint = { sequence: 0, tid: ZERO_TID };
-  #checkpoint: Checkpoint = { sequence: 0, tid: ZERO_TID };
+  readonly #lastCommit: LastCommitFile;
+  readonly #writer: LevelWriter;
+  readonly #upkeep: Upkeep | undefined;
+  #lastTid: Tid;
   /** The highest oid that was handed out. */
-  #lastOid: number = ROOT_OID;
-  /** Oids up to here are reserved on the disk. */
-  #reservedOid = 0;
-  readonly #recentCommits = new Map<string, Tid>();
+  #lastOid: number;
 
-  private constructor(directory: HeldDirectory, level: Level, options: LevelStorageOptions) {
+  private constructor(opened: Opened, options: LevelStorageOptions) {
     super(options);
+    const { directory, level, lastCommit, last, checkpoint, reservedOid } = opened;
     this.name = directory.path;
     this.#directory = directory;
     this.#level = level;
+    this.#lastCommit = lastCommit;
     this.#reader = new LevelReader(level);
-    this.#durable = options.durable ?? true;
-    const history = options.history ?? DEFAULT_HISTORY;
-    if (history !== 'all' && !options.readOnly) {
-      this.#trimmer = new HistoryTrimmer({
-        level,
-        clock: this.clock,
-        keepMs: Math.max(history === 'none' ? 0 : durationMs(history), SNAPSHOT_AGE_MAX_MS),
-      });
+    this.#lastTid = last.tid;
+    this.#lastOid = reservedOid;
+    const folder = directory.levelFolder;
+    const durable = options.durable ?? true;
+    const reader = this.#reader;
+    this.#writer = new LevelWriter({
+      level,
+      reader,
+      folder,
+      durable,
+      lastCommit,
+      written: last,
+      checkpoint,
+      reservedOid,
+    });
+    if (!options.readOnly) {
+      const keepMs = keepMsOf(options.history ?? DEFAULT_HISTORY);
+      const checkpointTid = () => this.#writer.checkpointTid;
+      const write: UpkeepOptions['write'] = (put) => this.#writer.writeBeside(put);
+      this.#upkeep = new Upkeep({ level, reader, clock: this.clock, keepMs, checkpointTid, write });
     }
+    this.#begin();
   }
 
   /**
@@ -98,185 +111,102 @@ export class LevelStorage extends BaseStorage {
    * FormatVersionError. CorruptionError.
    */
   static async open(path: string, options: LevelStorageOptions = {}): Promise<LevelStorage> {
-    const directory = holdDirectory(path, { create: options.create ?? true, readOnly: options.readOnly ?? false });
+    const isReadOnly = options.readOnly ?? false;
+    const directory = holdDirectory(path, { create: (options.create ?? true) && !isReadOnly });
     let level: Level | undefined;
+    let lastCommit: LastCommitFile | undefined;
     try {
-      level = await openDirectory(directory);
-      const storage = new LevelStorage(directory, level, options);
-      await storage.#recover();
-      return storage;
+      level = await openDirectory(directory, options);
+      lastCommit = new LastCommitFile(join(directory.path, LAST_COMMIT));
+      const recovered = await recover({ level, name: directory.path, isReadOnly, lastCommit: lastCommit.read() });
+      if (options.durable === false) lastCommit.clear();
+      if (directory.isNew) directory.mark();
+      return new LevelStorage({ directory, level, lastCommit, ...recovered }, options);
     } catch (error) {
+      lastCommit?.close();
       await level?.close();
       directory.lock.release();
       throw error;
     }
   }
 
-  /** Reads the bookkeeping, and walks the transactions since the last checkpoint: none may be missing. */
-  async #recover(): Promise<void> {
-    const level = this.#level;
-    const read = <T>(key: Buffer, what: string): T | undefined => {
-      const value = level.getSync(key);
-      return value === undefined ? undefined : decodeEntry<T>(value, `${this.name}: ${what}`);
-    };
-    this.#reservedOid = read<number>(bookkeepingKey('oids'), 'the mark of reserved oids') ?? 0;
-    this.#lastOid = this.#reservedOid;
-    let last = read<Checkpoint>(bookkeepingKey('checkpoint'), 'the checkpoint') ?? this.#checkpoint;
-    this.#checkpoint = last;
-    const range = { gt: transactionKey(last.tid), lt: TRANSACTIONS_END };
-    for await (const value of level.values(range)) {
-      const entry = decodeEntry<TransactionEntry>(value, `${this.name}: a transaction after ${last.tid}`, last.tid);
-      if (entry.previousTid !== last.tid || entry.sequence !== last.sequence + 1) {
-        throw new CorruptionError(
-          `${this.name}: transactions are missing between ${last.tid} and ${entry.tid}: restore the database from a copy`,
-          { tid: last.tid },
-        );
-      }
-      this.#remember(entry.commitId, entry.tid);
-      last = { sequence: entry.sequence, tid: entry.tid };
+  #begin(): void {
+    const aheadMs = this.#lastTid / 1000 - this.clock.now();
+    if (aheadMs >= FUTURE_WARNING_MS) {
+      const message = `${this.name}: its last transaction is ${Math.round(aheadMs / 60_000)} minutes ahead of the clock; set the clock`;
+      if (aheadMs >= FUTURE_CRITICAL_MS) logger.critical(message);
+      else logger.warning(message);
     }
-    this.#published = last;
-    this.#written = last;
-    const prepared = read<PreparedEntry>(PREPARED_KEY, 'a prepared transaction');
-    // It was never finished, and this database is the one that decides: it did not happen.
-    if (prepared) await level.del(PREPARED_KEY, { sync: true });
-    this.#warnOfFuture(last.tid);
-    this.start(this.#backend, last.tid);
-    this.#trimmer?.start();
+    const reader = this.#reader;
+    const writer = this.#writer;
+    this.start(
+      {
+        currentTid: (oid) => reader.current(oid)?.tid ?? ZERO_TID,
+        revision: (oid, tid) => {
+          try {
+            return reader.loadSerial(oid, tid);
+          } catch (error) {
+            if (error instanceof POSKeyError) return undefined;
+            throw error;
+          }
+        },
+        write: (transactions) => {
+          this.#passOids(transactions);
+          return writer.write(transactions);
+        },
+        prepare: (transaction) => writer.prepare(transaction),
+        unprepare: (transaction) => writer.unprepare(transaction),
+        publish: (accepted) => {
+          this.#lastTid = accepted.tid;
+          this.announce(accepted);
+        },
+      },
+      this.#lastTid,
+    );
+    this.#upkeep?.start();
   }
 
-  #warnOfFuture(tid: Tid): void {
-    const aheadMs = tid / 1000 - this.clock.now();
-    if (aheadMs < FUTURE_WARNING_MS) return;
-    const message = `${this.name}: its last transaction is ${Math.round(aheadMs / 60_000)} minutes ahead of the clock; set the clock`;
-    if (aheadMs >= FUTURE_CRITICAL_MS) logger.critical(message);
-    else logger.warning(message);
-  }
-
-  readonly #backend: CommitBackend = {
-    currentTid: (oid) => this.#reader.current(oid)?.tid ?? ZERO_TID,
-    revision: (oid, tid) => {
-      try {
-        return this.#reader.loadSerial(oid, tid);
-      } catch (error) {
-        if (error instanceof POSKeyError) return undefined;
-        throw error;
-      }
-    },
-    write: (transactions) => this.#write(transactions),
-    prepare: async ({ tid, transaction: { commitId } }) => {
-      const entry: PreparedEntry = { tid, commitId, decider: '' };
-      await this.#level.put(PREPARED_KEY, encodeEntry(entry), { sync: this.#durable });
-    },
-    unprepare: () => this.#level.del(PREPARED_KEY, { sync: this.#durable }),
-    publish: (accepted) => {
-      const { sequence } = this.#published;
-      this.#published = { sequence: sequence + 1, tid: accepted.tid };
-      this.#remember(accepted.transaction.commitId, accepted.tid);
-      this.announce(accepted);
-    },
-  };
-
-  /** One batch, one sync. */
-  async #write(transactions: readonly AcceptedTransaction[]): Promise<void> {
-    const operations: { type: 'put'; key: Buffer; value: Buffer }[] | { type: 'del'; key: Buffer }[] = [];
-    const put = (key: Buffer, value: Buffer) =>
-      (operations as { type: 'put'; key: Buffer; value: Buffer }[]).push({ type: 'put', key, value });
-    /** What this very batch has written: revisions of one object may follow each other in it. */
-    const inBatch = transactions.length > 1 ? new Map<Oid, { n: number; value: Buffer }>() : undefined;
-    let { sequence, tid: previousTid } = this.#written;
-    let highestOid = this.#lastOid;
-    for (const { tid, transaction, records, isPrepared } of transactions) {
-      const numbers: number[] = [];
-      for (const { oid, previous, data } of records) {
-        const n: number = previous === ZERO_TID ? 0 : this.#supersede(oid, inBatch, put);
-        const value = encodeRevision(oid, n, tid, data);
-        put(currentKey(oid), value);
-        inBatch?.set(oid, { n, value });
-        numbers.push(oid, n);
-        if (oid > highestOid) highestOid = oid;
-      }
-      sequence++;
-      const { commitId, user, description, extension } = transaction;
-      put(
-        transactionKey(tid),
-        encodeEntry({ sequence, tid, previousTid, commitId, user, description, extension, records: numbers }),
-      );
-      if (isPrepared) (operations as { type: 'del'; key: Buffer }[]).push({ type: 'del', key: PREPARED_KEY });
-      previousTid = tid;
+  /** Oids may be stored that were not given out here: none of them is given out from now on. */
+  #passOids(transactions: readonly AcceptedTransaction[]): void {
+    for (const { records } of transactions) {
+      for (const { oid } of records) if (oid > this.#lastOid) this.#lastOid = oid;
     }
-    const written: Checkpoint = { sequence, tid: previousTid };
-    let reserved = this.#reservedOid;
-    if (highestOid > reserved) {
-      reserved = highestOid + OID_BLOCK_COUNT;
-      put(bookkeepingKey('oids'), encodeEntry(reserved));
-    }
-    const isCheckpoint = sequence - this.#checkpoint.sequence >= CHECKPOINT_COMMITS;
-    // The checkpoint says where this batch begins: the walk at open looks at every transaction after it.
-    if (isCheckpoint) put(bookkeepingKey('checkpoint'), encodeEntry({ ...this.#written }));
-    await this.#level.batch(operations as { type: 'put'; key: Buffer; value: Buffer }[], { sync: this.#durable });
-    if (isCheckpoint) this.#checkpoint = this.#written;
-    this.#written = written;
-    this.#reservedOid = reserved;
-    this.#lastOid = Math.max(this.#lastOid, highestOid);
-  }
-
-  /** Files the current revision among the older ones; returns the number of its successor. */
-  #supersede(
-    oid: Oid,
-    inBatch: Map<Oid, { n: number; value: Buffer }> | undefined,
-    put: (key: Buffer, value: Buffer) => void,
-  ): number {
-    const written = inBatch?.get(oid);
-    if (written) {
-      put(olderKey(oid, written.n), written.value);
-      return written.n + 1;
-    }
-    const current = this.#reader.currentValue(oid);
-    if (!current) throw new StorageError(`oid ${oid} has lost its current revision: check the database with verify`);
-    put(olderKey(oid, current.n), current.value);
-    return current.n + 1;
-  }
-
-  #remember(commitId: Uint8Array, tid: Tid): void {
-    this.#recentCommits.set(toHex(commitId), tid);
-    if (this.#recentCommits.size <= RECENT_COMMITS_MAX) return;
-    const [oldest] = this.#recentCommits.keys();
-    this.#recentCommits.delete(oldest as string);
   }
 
   load(oid: Oid): Revision {
-    // What was written may not be published yet.
-    const revision = this.loadBefore(oid, (this.#published.tid + 1) as Tid);
+    const revision = this.loadBefore(oid, MAX_TID);
     if (!revision) throw new POSKeyError(oid);
-    return revision.endTid === undefined || revision.endTid <= this.#published.tid
-      ? revision
-      : { ...revision, endTid: undefined };
+    return revision;
   }
 
   loadBefore(oid: Oid, before: Tid): Revision | undefined {
     this.requireOpen('load');
-    return this.#reader.loadBefore(oid, before);
+    const last = this.#lastTid;
+    // What was written may not be published yet.
+    const revision = this.#reader.loadBefore(oid, before > last ? ((last + 1) as Tid) : before);
+    if (revision?.endTid === undefined || revision.endTid <= last) return revision;
+    return { data: revision.data, tid: revision.tid, endTid: undefined };
   }
 
   loadSerial(oid: Oid, tid: Tid): Uint8Array {
     this.requireOpen('loadSerial');
+    if (tid > this.#lastTid) throw new POSKeyError(oid, `there is no transaction ${tid}`);
     return this.#reader.loadSerial(oid, tid);
   }
 
   lastTransaction(): Tid {
-    return this.#published.tid;
+    return this.#lastTid;
   }
 
   async outcome(commitId: Uint8Array): Promise<Tid | undefined> {
     this.requireOpen('outcome');
-    const known = this.#recentCommits.get(toHex(commitId));
-    if (known !== undefined) return known;
     const since = tidFromDate(new Date(Math.max(0, this.clock.now() - OUTCOME_AGE_MAX_MS)));
-    const wanted = toHex(commitId);
-    for await (const value of this.#level.values({ gte: transactionKey(since), lt: TRANSACTIONS_END })) {
-      const entry = decodeEntry<TransactionEntry>(value, `${this.name}: a transaction`);
-      if (toHex(entry.commitId) === wanted) return entry.tid;
+    const oldest = Math.min(periodOf(since), periodOf(this.#lastTid));
+    for (let period = periodOf(this.#lastTid); period >= oldest; period--) {
+      const value = this.#level.getSync(commitIdKey(period, commitId));
+      if (value === undefined) continue;
+      const [tid] = decodeNumbers(`${this.name}: the outcome of a commit`, value) as [Tid];
+      return tid <= this.#lastTid ? tid : undefined;
     }
     return undefined;
   }
@@ -288,29 +218,38 @@ export class LevelStorage extends BaseStorage {
     if (!revision) throw new POSKeyError(oid);
     while (revision && entries.length < size) {
       const { n, tid, data }: StoredRevision = revision;
-      const value = await this.#level.get(transactionKey(tid));
-      const { user, description, extension } = value
-        ? decodeEntry<TransactionEntry>(value, `${this.name}: the transaction ${tid}`, tid)
-        : { user: '', description: '', extension: new Uint8Array(0) };
-      entries.push({ tid, user, description, extension, sizeBytes: data.length });
+      if (tid <= this.#lastTid) {
+        const { user, description, extension } = this.#transaction(tid);
+        entries.push({ tid, user, description, extension, sizeBytes: data.length });
+      }
       revision = n === 0 ? undefined : this.#reader.revision(oid, n - 1);
     }
+    if (entries.length === 0) throw new POSKeyError(oid);
     return entries;
+  }
+
+  #transaction(tid: Tid) {
+    const value = this.#level.getSync(transactionKey(tid));
+    if (value !== undefined) return decodeTransaction(tid, value);
+    throw new CorruptionError(`${this.name}: the transaction ${tid} is lost; restore the database from a copy`, {
+      tid,
+    });
   }
 
   async *iterate(from: Tid = ZERO_TID, to: Tid = MAX_TID): AsyncGenerator<TransactionRecord> {
     this.requireOpen('iterate');
     // What is committed from now on is not part of it.
-    const end = Math.min(to, this.#published.tid) as Tid;
+    const end = Math.min(to, this.#lastTid) as Tid;
     if (from > end) return;
-    for await (const value of this.#level.values({ gte: transactionKey(from), lte: transactionKey(end) })) {
-      const entry = decodeEntry<TransactionEntry>(value, `${this.name}: a transaction`);
-      const { tid, user, description, extension } = entry;
-      const records = [];
-      for (let i = 0; i < entry.records.length; i += 2) {
-        const oid = entry.records[i] as Oid;
-        const revision = this.#reader.revision(oid, entry.records[i + 1] as number);
-        records.push({ oid, tid, data: revision?.data });
+    const range = { gte: transactionKey(from), lte: transactionKey(end) };
+    for await (const [key, value] of this.#level.iterator(range)) {
+      const { tid, user, description, extension, records: numbers } = decodeTransaction(tidOfKey(key), value);
+      const records: DataRecord[] = [];
+      for (let i = 0; i < numbers.length; i += 2) {
+        const oid = numbers[i] as Oid;
+        const revision = this.#reader.revision(oid, numbers[i + 1] as number);
+        // What was trimmed is no part of the transaction any more.
+        if (revision) records.push({ oid, tid, data: revision.data });
       }
       yield { tid, user, description, extension, records };
     }
@@ -318,19 +257,27 @@ export class LevelStorage extends BaseStorage {
 
   /** The number of oids handed out: an upper bound. */
   get length(): number {
-    return this.#lastOid + 1;
+    return this.#lastTid === ZERO_TID ? 0 : this.#lastOid + 1;
   }
 
-  /** Bytes of what was flushed to tables; what is in the log is not counted. */
+  /** Bytes of the files. */
   get size(): number {
-    return Number(this.#level.getProperty('leveldb.approximate-memory-usage'));
+    const { levelFolder } = this.#directory;
+    let bytes = 0;
+    for (const name of readdirSync(levelFolder)) {
+      // LevelDB removes files at any time.
+      bytes += statSync(join(levelFolder, name), { throwIfNoEntry: false })?.size ?? 0;
+    }
+    return bytes;
   }
 
   protected override nextOid(): Oid {
-    return ++this.#lastOid as Oid;
+    const oid = ++this.#lastOid as Oid;
+    this.#writer.reserveOids(oid);
+    return oid;
   }
 
-  protected override get reader(): { readonly module: string; readonly data: unknown } {
+  protected override get reader(): Pick<StorageAttachment, 'module' | 'data'> {
     return {
       module: new URL('./level-reader.js', import.meta.url).href,
       data: { folder: this.#directory.levelFolder },
@@ -338,19 +285,41 @@ export class LevelStorage extends BaseStorage {
   }
 
   protected override async release(): Promise<void> {
-    await this.#trimmer?.stop();
+    await this.#upkeep?.stop();
+    await this.#writer.settled();
     await this.#level.close();
+    this.#lastCommit.close();
     this.#directory.lock.release();
   }
 }
 
-async function openDirectory({ path, levelFolder }: HeldDirectory): Promise<Level> {
+/** What {@link LevelStorage.open} found and made. */
+interface Opened {
+  readonly directory: HeldDirectory;
+  readonly level: Level;
+  readonly lastCommit: LastCommitFile;
+  readonly last: ChainPlace;
+  readonly checkpoint: ChainPlace;
+  readonly reservedOid: number;
+}
+
+/** How long superseded revisions are kept; `undefined`: for ever. */
+function keepMsOf(history: History): number | undefined {
+  if (history === 'all') return undefined;
+  return Math.max(history === 'none' ? 0 : durationMs(history), SNAPSHOT_AGE_MAX_MS);
+}
+
+async function openDirectory(
+  { path, levelFolder, isNew }: HeldDirectory,
+  options: LevelStorageOptions,
+): Promise<Level> {
+  const cacheSize = options.blockCacheSize === undefined ? {} : { cacheSize: sizeBytes(options.blockCacheSize) };
   try {
-    return await openLevel(levelFolder, { createIfMissing: true });
+    return await openLevel(levelFolder, { createIfMissing: isNew, ...cacheSize });
   } catch (error) {
     const cause = (error as { cause?: { code?: string } }).cause;
-    if (cause?.code === 'LEVEL_CORRUPTION') {
-      throw new CorruptionError(`${path} is damaged: ${String(cause)}; restore the database from a copy`, {
+    if (cause?.code === 'LEVEL_CORRUPTION' || !isNew) {
+      throw new CorruptionError(`${path} is damaged: ${String(cause ?? error)}; restore the database from a copy`, {
         cause: error,
       });
     }

@@ -1,0 +1,305 @@
+import { readdirSync, statfsSync } from 'node:fs';
+import { asBuffer, Logger } from '../../../base/index.js';
+import { CorruptionError, StorageError } from '../../errors.js';
+import { type Oid, type Tid, ZERO_TID } from '../../ids.js';
+import { OID_BLOCK_COUNT } from '../../limits.js';
+import type { AcceptedRecord, AcceptedTransaction } from '../commit-coordinator.js';
+import {
+  bookkeepingKey,
+  commitIdKey,
+  currentKey,
+  decodeRevision,
+  encodeNumbers,
+  encodePrepared,
+  encodeRevision,
+  encodeTransaction,
+  NOWHERE,
+  olderKey,
+  periodOf,
+  preparedKey,
+  preparedRecordKey,
+  revisionBytes,
+  transactionKey,
+} from './keyspace.js';
+import type { ChainPlace, LastCommitFile } from './last-commit-file.js';
+import type { Level, LevelReader } from './level-reader.js';
+
+const logger = new Logger('holdfast.storage');
+
+/** Transactions after which a new checkpoint is written. */
+const CHECKPOINT_COMMITS = 1000;
+/** Values up to this size are put together in bytes that are used again. */
+const SCRATCH_BYTES = 64 * 1024;
+/** With less than this left on the disk, a new log is not even tried: LevelDB gives up for good if it runs out again. */
+const FREE_BYTES_MIN = 64 * 1024 * 1024;
+const SYNC = { sync: true } as const;
+const NO_SYNC = { sync: false } as const;
+
+/** Writes that happen together. */
+export type Batch = ReturnType<Level['batch']>;
+
+/** Where a {@link LevelWriter} begins. */
+export interface LevelWriterOptions {
+  readonly level: Level;
+  readonly reader: LevelReader;
+  readonly folder: string;
+  readonly durable: boolean;
+  readonly lastCommit: LastCommitFile;
+  readonly written: ChainPlace;
+  readonly checkpoint: ChainPlace;
+  /** Oids up to here are reserved on the disk. */
+  readonly reservedOid: number;
+}
+
+/**
+ * Writes transactions: one batch and one sync for all that are given together.
+ *
+ * A write that failed leaves LevelDB's log in doubt: a part of the record may stand in it, and what follows would be lost at the next
+ * open. So nothing is written to that log any more; the next write first has LevelDB begin a new one, and fails if it does not.
+ */
+export class LevelWriter {
+  readonly #level: Level;
+  readonly #reader: LevelReader;
+  readonly #folder: string;
+  readonly #durable: boolean;
+  readonly #lastCommit: LastCommitFile;
+  #written: ChainPlace;
+  #checkpoint: ChainPlace;
+  #reservedOid: number;
+  #reserving: Promise<void> | undefined;
+  #writing: Promise<void> | undefined;
+  #isLogInDoubt = false;
+  readonly #currentKey = Buffer.allocUnsafe(9);
+  readonly #olderKey = Buffer.allocUnsafe(13);
+  readonly #scratch = Buffer.allocUnsafe(SCRATCH_BYTES);
+
+  constructor(options: LevelWriterOptions) {
+    this.#level = options.level;
+    this.#reader = options.reader;
+    this.#folder = options.folder;
+    this.#durable = options.durable;
+    this.#lastCommit = options.lastCommit;
+    this.#written = options.written;
+    this.#checkpoint = options.checkpoint;
+    this.#reservedOid = options.reservedOid;
+  }
+
+  /** Up to here all transactions are known to be there: the walk at open begins after it. */
+  get checkpointTid(): Tid {
+    return this.#checkpoint.tid;
+  }
+
+  /** Writes transactions, in order: all, or none. */
+  write(transactions: readonly AcceptedTransaction[]): Promise<void> {
+    return this.#alone(async () => {
+      await this.#renewLog();
+      const begun = this.#written;
+      let written = begun;
+      let reserved: number | undefined;
+      // The checkpoint says where this batch begins: the walk at open looks at every transaction after it.
+      const isCheckpoint = begun.sequence + transactions.length - this.#checkpoint.sequence >= CHECKPOINT_COMMITS;
+      await this.#writeBatch((batch) => {
+        written = this.#putTransactions(batch, transactions);
+        reserved = this.#putReserved(batch, highestOid(transactions));
+        if (isCheckpoint) batch.put(bookkeepingKey('checkpoint'), encodeNumbers([begun.sequence, begun.tid]));
+      });
+      if (isCheckpoint) this.#checkpoint = begun;
+      this.#written = written;
+      if (reserved !== undefined) this.#reservedOid = reserved;
+      // Crash: before this line the mark is older than the truth, which it may be.
+      if (this.#durable) this.#lastCommit.write(written);
+    });
+  }
+
+  /** Writes a transaction as prepared, with its data: nothing until a later `write` of it. */
+  prepare({ tid, transaction, records }: AcceptedTransaction): Promise<void> {
+    return this.#alone(async () => {
+      await this.#renewLog();
+      await this.#writeBatch((batch) => {
+        const numbers: number[] = [];
+        for (const [i, { oid, previous, data }] of records.entries()) {
+          numbers.push(oid, previous);
+          batch.put(preparedRecordKey(tid, i), encodeRevision({ oid, n: 0, tid, data }));
+        }
+        const { commitId, user, description, extension } = transaction;
+        const entry = { tid, commitId, user, description, extension, decider: '', records: numbers };
+        batch.put(preparedKey(tid), encodePrepared(entry));
+      });
+    });
+  }
+
+  /** Removes a prepared transaction. */
+  unprepare(accepted: AcceptedTransaction): Promise<void> {
+    return this.#alone(async () => {
+      await this.#renewLog();
+      await this.#writeBatch((batch) => putUnprepared(batch, accepted));
+    });
+  }
+
+  /**
+   * Has oids reserved ahead, so that none is given twice after a crash. Those that are given out faster than that are reserved with the
+   * commit that uses them.
+   */
+  reserveOids(lastOid: number): void {
+    if (this.#reserving || lastOid + OID_BLOCK_COUNT / 2 < this.#reservedOid) return;
+    this.#reserving = this.#alone(async () => {
+      if (this.#isLogInDoubt) return;
+      let reserved: number | undefined;
+      await this.#writeBatch((batch) => {
+        reserved = this.#putReserved(batch, lastOid + OID_BLOCK_COUNT / 2);
+      });
+      this.#reservedOid = reserved ?? this.#reservedOid;
+    })
+      .catch((error: unknown) => logger.warning('oids could not be reserved ahead', error))
+      .finally(() => {
+        this.#reserving = undefined;
+      });
+  }
+
+  /**
+   * Writes what is no commit, between commits.
+   *
+   * @throws StorageError while a failed commit is in the way: to take writes up again is the business of the next one.
+   */
+  writeBeside(put: (batch: Batch) => void): Promise<void> {
+    return this.#alone(async () => {
+      if (this.#isLogInDoubt) throw new StorageError('a write has failed before');
+      await this.#writeBatch(put);
+    });
+  }
+
+  /** Resolves when nothing is being written. */
+  async settled(): Promise<void> {
+    while (this.#writing) await this.#writing;
+  }
+
+  /**
+   * One write at a time. Ordering: LevelDB would append a second one behind a first that fails, to a log that is in doubt by then, and
+   * report success.
+   */
+  async #alone(write: () => Promise<void>): Promise<void> {
+    while (this.#writing) await this.#writing;
+    const writing = write();
+    this.#writing = writing.catch(() => {});
+    try {
+      await writing;
+    } finally {
+      this.#writing = undefined;
+    }
+  }
+
+  /** Puts the mark of reserved oids, if it has to move; returns where to. */
+  #putReserved(batch: Batch, oid: number): number | undefined {
+    if (oid <= this.#reservedOid) return undefined;
+    const reserved = oid + OID_BLOCK_COUNT;
+    batch.put(bookkeepingKey('oids'), encodeNumbers([reserved]));
+    return reserved;
+  }
+
+  #putTransactions(batch: Batch, transactions: readonly AcceptedTransaction[]): ChainPlace {
+    /** What this very batch has written: revisions of one object may follow each other in it. */
+    const inBatch = transactions.length > 1 ? new Map<Oid, { n: number; value: Buffer }>() : undefined;
+    let { sequence, tid: previousTid } = this.#written;
+    for (const accepted of transactions) {
+      const { tid, transaction } = accepted;
+      const records: number[] = [];
+      for (const record of accepted.records) records.push(record.oid, this.#putRevision(batch, tid, record, inBatch));
+      sequence++;
+      const { commitId, user, description, extension } = transaction;
+      const entry = { sequence, tid, previousTid, commitId, user, description, extension, records };
+      batch.put(transactionKey(tid, this.#currentKey), encodeTransaction(entry));
+      batch.put(commitIdKey(periodOf(tid), commitId), encodeNumbers([tid]));
+      if (accepted.isPrepared) putUnprepared(batch, accepted);
+      previousTid = tid;
+    }
+    return { sequence, tid: previousTid };
+  }
+
+  #putRevision(
+    batch: Batch,
+    tid: Tid,
+    { oid, previous, data }: AcceptedRecord,
+    inBatch: Map<Oid, { n: number; value: Buffer }> | undefined,
+  ): number {
+    let n = 0;
+    if (previous !== ZERO_TID) {
+      const current = inBatch?.get(oid) ?? this.#currentOnDisk(oid, previous);
+      batch.put(olderKey(oid, current.n, this.#olderKey), current.value);
+      n = current.n + 1;
+    }
+    const bytes = revisionBytes(data);
+    // A batch copies what it is given. What later transactions of the same batch supersede has to stay.
+    const into = inBatch || bytes > SCRATCH_BYTES ? Buffer.allocUnsafe(bytes) : this.#scratch.subarray(0, bytes);
+    const value = encodeRevision({ oid, n, tid, data }, into);
+    inBatch?.set(oid, { n, value });
+    batch.put(currentKey(oid, this.#currentKey), value);
+    return n;
+  }
+
+  /** The revision that is superseded, as it stands on the disk. */
+  #currentOnDisk(oid: Oid, tid: Tid): { readonly n: number; readonly value: Buffer } {
+    const value = this.#reader.currentValue(oid);
+    const current = value && decodeRevision(oid, value);
+    if (current?.tid !== tid) {
+      throw new CorruptionError(
+        `oid ${oid} has lost its revision ${tid}, which was current; restore the database from a copy`,
+        { oid, tid },
+      );
+    }
+    return { n: current.n, value: asBuffer(value as Buffer) };
+  }
+
+  async #writeBatch(put: (batch: Batch) => void): Promise<void> {
+    const batch = this.#level.batch();
+    try {
+      put(batch);
+    } catch (error) {
+      await batch.close();
+      throw error;
+    }
+    try {
+      await batch.write(this.#durable ? SYNC : NO_SYNC);
+    } catch (error) {
+      this.#isLogInDoubt = true;
+      throw error;
+    }
+  }
+
+  /** After a failed write: has LevelDB write what it has in memory to a table, and begin a new log. */
+  async #renewLog(): Promise<void> {
+    if (!this.#isLogInDoubt) return;
+    const { bavail, bsize } = statfsSync(this.#folder);
+    if (bavail * bsize < FREE_BYTES_MIN) {
+      throw new StorageError(`the disk of ${this.#folder} is full: make room; nothing is written until then`);
+    }
+    const former = this.#logNumber();
+    await this.#level.compactRange(NOWHERE, NOWHERE);
+    if (this.#logNumber() <= former) {
+      throw new StorageError(
+        `LevelDB takes no more writes to ${this.#folder} since one failed: close the database and open it again`,
+      );
+    }
+    this.#isLogInDoubt = false;
+  }
+
+  #logNumber(): number {
+    let newest = 0;
+    for (const name of readdirSync(this.#folder)) {
+      if (name.endsWith('.log')) newest = Math.max(newest, Number.parseInt(name, 10));
+    }
+    return newest;
+  }
+}
+
+function putUnprepared(batch: Batch, { tid, records }: AcceptedTransaction): void {
+  batch.del(preparedKey(tid));
+  for (let i = 0; i < records.length; i++) batch.del(preparedRecordKey(tid, i));
+}
+
+function highestOid(transactions: readonly AcceptedTransaction[]): number {
+  let highest = 0;
+  for (const { records } of transactions) {
+    for (const { oid } of records) if (oid > highest) highest = oid;
+  }
+  return highest;
+}
