@@ -1,13 +1,13 @@
 import { type Clock, Logger } from '../base/index.js';
 import type { DB, Oid } from '../odb/index.js';
-import type { Agent, PoolKind } from './agent.js';
+import type { Agent } from './agent.js';
 import type { DispatcherRecords } from './dispatcher-records.js';
 import type { Job } from './job.js';
 import { traceLog } from './job-log.js';
 import { method } from './method.js';
 import { InlinePool } from './pool/inline-pool.js';
 import { ThreadPool } from './pool/thread-pool.js';
-import type { ClaimedJob, JobOutcome, WorkerPool } from './pool/worker-pool.js';
+import type { ClaimedJob, JobOutcome, PoolKind, WorkerPool } from './pool/worker-pool.js';
 import { COMPLETED } from './status.js';
 import { systemJob } from './system-job.js';
 

@@ -1,14 +1,12 @@
-import { argumentTypeError } from '../base/index.js';
+import { argumentRangeError, argumentTypeError } from '../base/index.js';
 import { Persistent, PersistentMapping, registerInternal } from '../odb/index.js';
 import { CompletedJobs } from './completed-jobs.js';
 import type { DispatcherAgents } from './dispatcher-agents.js';
 import type { Failure } from './failure.js';
 import type { Job } from './job.js';
+import { POOL_KINDS, type PoolKind } from './pool/worker-pool.js';
 import type { JobFilter, Queue } from './queue.js';
 import { CALLBACKS, COMPLETED } from './status.js';
-
-/** Where an agent's jobs run: in worker threads, in child processes, or on the dispatcher's event loop. */
-export type PoolKind = 'threads' | 'processes' | 'inline';
 
 /** Claims a job from the agent's queue as it likes. */
 export type JobChooser = (agent: Agent) => Job<never> | Job | undefined;
@@ -17,7 +15,7 @@ export type JobChooser = (agent: Agent) => Job<never> | Job | undefined;
 export interface AgentOptions {
   /** How many jobs it holds at once. Default: 3. */
   readonly size?: number;
-  /** Default: `'threads'`. */
+  /** Where they run: in worker threads, or on the dispatcher's event loop. Default: `'threads'`. */
   readonly pool?: PoolKind;
   /** Which jobs it takes; named by `persistable`. Not together with `chooser`. */
   readonly filter?: JobFilter | undefined;
@@ -29,8 +27,8 @@ export interface AgentOptions {
 export class Agent extends Persistent {
   name = '';
   parent: DispatcherAgents | undefined = undefined;
-  size: number;
-  pool: PoolKind;
+  private _size: number;
+  private _pool: PoolKind;
   /** The error of the last claim, if it failed. */
   failure: Failure | undefined = undefined;
   /** The jobs that were completed lately, newest first. */
@@ -44,8 +42,8 @@ export class Agent extends Persistent {
     super();
     const { size = 3, pool = 'threads', filter, chooser } = options;
     if (filter && chooser) throw bothSet();
-    this.size = size;
-    this.pool = pool;
+    this._size = checkedSize(size);
+    this._pool = checkedPool(pool);
     this._filter = filter;
     this._chooser = chooser;
   }
@@ -56,6 +54,24 @@ export class Agent extends Persistent {
 
   get queue(): Queue {
     return (this.parent as DispatcherAgents).parent as Queue;
+  }
+
+  /** How many jobs it holds at once; 0 for none. @throws RangeError (`ARG_SIZE`) */
+  get size(): number {
+    return this._size;
+  }
+
+  set size(size: number) {
+    this._size = checkedSize(size);
+  }
+
+  /** Where its jobs run. A change takes effect once none of them runs. @throws TypeError (`ARG_POOL`) */
+  get pool(): PoolKind {
+    return this._pool;
+  }
+
+  set pool(pool: PoolKind) {
+    this._pool = checkedPool(pool);
   }
 
   /** Which jobs it takes. @throws Error (`ARG_FILTER`) while there is a chooser. */
@@ -196,6 +212,19 @@ export class Agent extends Persistent {
       yield { job, isDone: job.status === COMPLETED, isInCallbacks: job.status === CALLBACKS };
     }
   }
+}
+
+function checkedSize(size: number): number {
+  if (Number.isSafeInteger(size) && size >= 0) return size;
+  throw argumentRangeError(
+    'ARG_SIZE',
+    `the size of an agent is ${String(size)}: give a whole number of jobs, such as 3`,
+  );
+}
+
+function checkedPool(pool: PoolKind): PoolKind {
+  if (POOL_KINDS.includes(pool)) return pool;
+  throw argumentTypeError('ARG_POOL', `'${String(pool)}' is no pool: give one of ${POOL_KINDS.join(', ')}`);
 }
 
 function bothSet(): Error {

@@ -2,7 +2,8 @@ import { argumentTypeError } from '../base/index.js';
 import { registerInternal } from '../odb/index.js';
 import { type Callable, Job, type JobFunction } from './job.js';
 import { local } from './local.js';
-import { COMPLETED, NEW } from './status.js';
+import { RetryCommonForever } from './retry-policy.js';
+import { NEW } from './status.js';
 
 /** Options of {@link serial} and {@link parallel}, after the jobs. */
 export interface CombineOptions<P extends Callable = Callable> {
@@ -62,6 +63,7 @@ function advance(parts: readonly unknown[], isSerial: boolean): unknown {
   const main = currentMain();
   for (const part of parts) if (!(part instanceof Job)) main.args.set(main.args.indexOf(part), jobOf(part));
   const gathering = new Job(gather, main, isSerial) as unknown as Job<never>;
+  gathering.retryPolicyFactory = RetryCommonForever;
   queueParts(main, gathering, isSerial);
   return gathering;
 }
@@ -69,25 +71,38 @@ function advance(parts: readonly unknown[], isSerial: boolean): unknown {
 /**
  * Queues what is to run next: all parts that are new, or the first one. Once all are done, the job that gathers them is queued.
  * Part of the transaction of whoever calls.
+ *
+ * Of two parts that end together each may see the other one done: both put the gathering job then, and the later one to commit meets a
+ * conflict and looks again. Neither can miss the other, since a part counts as done from the commit of its result, which comes before
+ * its callback reads anything.
  */
 function queueParts(main: CombinedJob, gathering: Job<never>, isSerial: boolean): void {
   const { queue } = main;
-  if (!queue)
+  if (!queue) {
     throw argumentTypeError(
       'ARG_COMBINE',
       `${main} is in no queue: serial and parallel need one to put their parts in`,
     );
+  }
   let unfinished = 0;
   for (const part of main.parts) {
-    if (part.status === COMPLETED) continue;
+    if (hasResult(part)) continue;
     unfinished++;
     if (part.status === NEW) queue.put(part);
-    if (!part.callbacks.some((callback) => callback.callableName === 'holdfast.partDone')) {
+    if (!part.callbacks.some((callback) => isPartDone(callback, main))) {
       part.addCallback(new Job(partDone, main as never, gathering as never, isSerial as never));
     }
     if (isSerial) break;
   }
   if (unfinished === 0 && gathering.status === NEW) queue.put(gathering);
+}
+
+function hasResult(part: Job<never>): boolean {
+  return part.activeEnd !== undefined;
+}
+
+function isPartDone(callback: Job<never>, main: CombinedJob): boolean {
+  return callback.callableName === 'holdfast.partDone' && callback.args.at(0) === main;
 }
 
 /** A part is done: goes on with the next, or gathers. */
@@ -98,9 +113,10 @@ function partDone(main: CombinedJob, gathering: Job<never>, isSerial: boolean, _
 /** All parts are done: gives them to `postprocess`, or as they are. */
 function gather(main: CombinedJob, isSerial: boolean): unknown {
   const { parts, postprocess } = main;
-  if (parts.some(({ status }) => status !== COMPLETED)) {
+  if (!parts.every(hasResult)) {
     // One was added in the last moment.
     const again = new Job(gather, main as never, isSerial as never) as unknown as Job<never>;
+    again.retryPolicyFactory = RetryCommonForever;
     queueParts(main, again, isSerial);
     return again;
   }

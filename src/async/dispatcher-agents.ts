@@ -140,6 +140,12 @@ export class DispatcherAgents extends Persistent {
     return this._agents.entries();
   }
 
+  /** For dispatchers: records whose change adds, removes or alters agents. */
+  *watchedOids(): Generator<number> {
+    yield this._agents._p_oid as number;
+    for (const agent of this._agents.values()) yield agent._p_oid as number;
+  }
+
   // ---------------------------------------------------------------- life
 
   /** Since when the dispatcher serves the queue; `undefined` when it does not. */

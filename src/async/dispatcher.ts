@@ -1,5 +1,5 @@
 import { type Clock, type Duration, durationMs, retryOf, systemClock, type Timer } from '../base/index.js';
-import { type Connection, type DB, type Oid, type Tid, TransactionManager } from '../odb/index.js';
+import { type Connection, type DB, type Oid, ROOT_OID, type Tid, TransactionManager } from '../odb/index.js';
 import type { Agent } from './agent.js';
 import { AgentSlots } from './agent-slots.js';
 import type { DispatcherAgents } from './dispatcher-agents.js';
@@ -80,8 +80,9 @@ export class Dispatcher {
   #dueTimer: Timer | undefined;
   #unsubscribe: (() => void) | undefined;
   #siblings: SiblingWatch | undefined;
-  /** Records whose change may bring work, as of the last refill. */
+  /** Records whose change may bring work, and those that say who serves it, as of the last refill. */
   #watched = new Set<number>();
+  #watchedSetup = new Set<number>();
   #activatedMs: number | undefined;
   #lastPollMs: number | undefined;
   #reconnectTries = 0;
@@ -91,6 +92,7 @@ export class Dispatcher {
   readonly #pollWaiters: (() => void)[] = [];
   #lastLogged = '';
   #deactivation: Promise<void> | undefined;
+  readonly #deactivatedListeners: (() => void)[] = [];
 
   /** @throws AlreadyRegisteredError when this process has a dispatcher of that UUID. */
   constructor(db: DB, options: DispatcherOptions = {}) {
@@ -134,7 +136,9 @@ export class Dispatcher {
     const { storage } = this.db;
     this.#unsubscribe = storage.subscribe({
       invalidate: (_tid: Tid, oids: readonly Oid[]) => {
-        if (this.#wanted === 'nothing' && oids.some((oid) => this.#watched.has(oid))) this.#want('refill');
+        if (this.#wanted === 'poll') return;
+        if (oids.some((oid) => this.#watchedSetup.has(oid))) this.#want('poll');
+        else if (this.#wanted === 'nothing' && oids.some((oid) => this.#watched.has(oid))) this.#want('refill');
       },
       invalidateAll: () => this.#want('poll'),
     });
@@ -158,6 +162,11 @@ export class Dispatcher {
     if (this.#state === 'stopped') return this.#deactivation ?? Promise.resolve();
     this.#deactivation ??= this.#deactivate();
     return this.#deactivation;
+  }
+
+  /** Has `fn` called once, when the dispatcher has come to its end. */
+  onDeactivated(fn: () => void): void {
+    this.#deactivatedListeners.push(fn);
   }
 
   async #deactivate(): Promise<void> {
@@ -184,6 +193,7 @@ export class Dispatcher {
     this.db.poolSize -= 1;
     this.#state = 'stopped';
     dispatchers.delete(this.uuid);
+    for (const fn of this.#deactivatedListeners.splice(0)) fn();
     eventLog.info(`dispatcher ${this.uuid}: deactivated`);
     for (const done of this.#pollWaiters.splice(0)) done();
   }
@@ -503,18 +513,21 @@ export class Dispatcher {
   /** Notes which records may bring work when they change, and when the next scheduled job is due. */
   #watch(): void {
     const watched = new Set<number>();
+    const setup = new Set<number>();
     let dueMs = Infinity;
     const queues = queuesOf(this.#connection as Connection);
     // Until there is a queue, its coming is what to wait for.
-    watched.add((queues?._p_oid ?? 0) as number);
+    setup.add((queues?._p_oid ?? ROOT_OID) as number);
     for (const name of this.#hasServed) {
       const queue = queues?.get(name);
       if (!queue) continue;
       for (const oid of queue.watchedOids()) watched.add(oid);
+      for (const oid of queue.dispatchers.get(this.uuid)?.watchedOids() ?? []) setup.add(oid);
       dueMs = Math.min(dueMs, queue.nextDueMs ?? Infinity);
       for (const slots of this.#slots.values()) for (const oid of slots.waitingOids) watched.add(oid);
     }
     this.#watched = watched;
+    this.#watchedSetup = setup;
     this.#dueTimer?.cancel();
     if (dueMs < Infinity) {
       this.#dueTimer = this.reactor.schedule(Math.max(dueMs - this.db.storage.clock.now(), 0) + 1, () =>

@@ -1,8 +1,9 @@
 import { Logger } from '../base/index.js';
 import type { DB } from '../odb/index.js';
-import { Agent, type JobChooser, type PoolKind } from './agent.js';
+import { Agent, type JobChooser } from './agent.js';
 import type { DispatcherAgents } from './dispatcher-agents.js';
 import { type Events, events as processEvents } from './events.js';
+import type { PoolKind } from './pool/worker-pool.js';
 import { type JobFilter, QUEUES_KEY, Queue, Queues } from './queue.js';
 
 const logger = new Logger('zc.async.events');

@@ -87,6 +87,9 @@ const INDEX = Object.fromEntries(FIELDS.map((name, index) => [name, index])) as 
 /** A callable as it is stored: by name, so that a job can be looked at where its function is not known. */
 type StoredCallable = readonly ['f', string] | readonly ['m', Persistent, string] | readonly ['j', Job<never>];
 
+/** The fields of a job in their order, and those of a subclass by name. */
+type StoredJob = readonly [fields: readonly unknown[], more?: Readonly<Record<string, unknown>>];
+
 /**
  * A callable with its arguments, its state and, later, its result.
  *
@@ -551,11 +554,7 @@ export class Job<C extends Callable = JobFunction> extends Persistent {
    * Two transactions that change different fields merge. A callback that one of them adds while the other one completes the job joins:
    * where the completion commits last, its committer sees the callback and runs it; else the adder does.
    */
-  static resolveConflict(
-    base: [unknown[], unknown?],
-    committed: [unknown[], unknown?],
-    mine: [unknown[], unknown?],
-  ): unknown {
+  static resolveConflict(base: StoredJob, committed: StoredJob, mine: StoredJob): unknown {
     const merged = [...committed[0]];
     const pick = (index: number, value: unknown) => {
       while (merged.length <= index) merged.push(null);
@@ -573,11 +572,14 @@ export class Job<C extends Callable = JobFunction> extends Persistent {
         if (i === INDEX._status && !same(committed[0][INDEX._parent], base[0][INDEX._parent])) {
           throw new MergeRefusedError('it belongs to somebody else by now');
         }
-        if (!same(theirs, old) && !same(theirs, ours)) throw new MergeRefusedError(`both changed ${FIELDS[i]}`);
+        // Who moves a job, or takes it on, does so alone: two that put it in a queue would have it run twice.
+        const isExclusive = i === INDEX._parent || i === INDEX._status;
+        if (!same(theirs, old) && (isExclusive || !same(theirs, ours)))
+          throw new MergeRefusedError(`both changed ${FIELDS[i]}`);
         pick(i, ours);
       }
     }
-    if (!same(committed[1], mine[1])) throw new MergeRefusedError('fields of a subclass were changed');
+    const more = mergeFields(base[1], committed[1], mine[1]);
     const completed = STORED_STATUSES.indexOf(COMPLETED);
     const ours = mine[0];
     if (ours[INDEX._status] === completed && base[0][INDEX._status] !== completed) {
@@ -585,7 +587,7 @@ export class Job<C extends Callable = JobFunction> extends Persistent {
       const all = (merged[INDEX._callbacks] as unknown[] | null)?.length ?? 0;
       if (all > known) pick(INDEX._status, STORED_STATUSES.indexOf(CALLBACKS));
     }
-    return committed[1] === undefined ? [merged] : [merged, committed[1]];
+    return more === undefined ? [merged] : [merged, more];
   }
 
   // ---------------------------------------------------------------- text
@@ -721,10 +723,32 @@ export function timeOf(date: Date, what: string): number {
   return ms;
 }
 
+/** Whether two stored values are the same. References are the same object in all states; what cannot be told counts as different. */
 function same(a: unknown, b: unknown): boolean {
   if (a === b) return true;
+  if ((a ?? null) === null || (b ?? null) === null) return (a ?? null) === (b ?? null);
   if (Array.isArray(a) && Array.isArray(b)) return a.length === b.length && a.every((item, i) => same(item, b[i]));
-  return (a ?? null) === null && (b ?? null) === null;
+  if (a instanceof Date && b instanceof Date) return a.getTime() === b.getTime();
+  if (!isPlain(a) || !isPlain(b)) return false;
+  const keys = Object.keys(a);
+  return keys.length === Object.keys(b).length && keys.every((key) => same(a[key], b[key]));
+}
+
+function isPlain(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype;
+}
+
+type Fields = Readonly<Record<string, unknown>> | undefined;
+
+function mergeFields(base: Fields, theirs: Fields, ours: Fields): Fields {
+  if (!ours) return theirs;
+  const merged = { ...theirs };
+  for (const [name, value] of Object.entries(ours)) {
+    if (same(value, base?.[name])) continue;
+    if (!same(theirs?.[name], base?.[name])) throw new MergeRefusedError(`both changed ${name}`);
+    merged[name] = value;
+  }
+  return merged;
 }
 
 function mergeCallbacks(base: unknown[] | null, theirs: unknown[] | null, ours: unknown[] | null): unknown[] | null {

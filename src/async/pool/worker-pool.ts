@@ -1,7 +1,9 @@
 import type { Oid } from '../../odb/index.js';
 
+/** The kinds of pools there are. */
+export const POOL_KINDS = ['threads', 'inline'] as const;
 /** Where an agent's jobs run. */
-export type PoolKind = 'threads' | 'inline';
+export type PoolKind = (typeof POOL_KINDS)[number];
 
 /**
  * A job that was claimed for a slot: it is in its agent and ACTIVE, and the transaction that says so is committed.
