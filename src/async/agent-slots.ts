@@ -87,7 +87,7 @@ export class AgentSlots {
   }
 
   /** Runs a job that was claimed and marked active, now that this is committed. */
-  start(job: Job<never>, nowMs: number): void {
+  start(job: Job, nowMs: number): void {
     const { db, queueName, agentName, records } = this.#options;
     const claimed: ClaimedJob = {
       oid: job._p_oid as Oid,
@@ -196,7 +196,7 @@ export class AgentSlots {
 }
 
 /** The call as short text: made for each job, so it looks at plain values alone. */
-function callText(job: Job<never>): string {
+function callText(job: Job): string {
   const args = job.args.map((arg) => {
     if (typeof arg === 'string') return JSON.stringify(arg.slice(0, ARGUMENT_CHARS_MAX));
     return typeof arg === 'object' || typeof arg === 'function' ? '…' : String(arg);

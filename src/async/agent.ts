@@ -9,7 +9,7 @@ import type { JobFilter, Queue } from './queue.js';
 import { CALLBACKS, COMPLETED } from './status.js';
 
 /** Claims a job from the agent's queue as it likes. */
-export type JobChooser = (agent: Agent) => Job<never> | Job | undefined;
+export type JobChooser = (agent: Agent) => Job | undefined;
 
 /** Options of {@link Agent}. */
 export interface AgentOptions {
@@ -36,7 +36,7 @@ export class Agent extends Persistent {
   private _filter: JobFilter | undefined;
   private _chooser: JobChooser | undefined;
   /** Jobs that are assigned, active, in callbacks, or done and not yet filed; by oid. Written by this agent's dispatcher alone. */
-  private readonly _held = new PersistentMapping<Job<never>>();
+  private readonly _held = new PersistentMapping<Job>();
 
   constructor(options: AgentOptions = {}) {
     super();
@@ -106,32 +106,32 @@ export class Agent extends Persistent {
     return this._held.size === 0;
   }
 
-  [Symbol.iterator](): MapIterator<Job<never>> {
+  [Symbol.iterator](): MapIterator<Job> {
     return this._held.values();
   }
 
-  at(index: number): Job<never> | undefined {
+  at(index: number): Job | undefined {
     return [...this._held.values()].at(index);
   }
 
   /** The place of a job. @throws RangeError when it is not here. */
-  index(job: Job<never>): number {
+  index(job: Job): number {
     const index = [...this._held.values()].indexOf(job);
     if (index < 0) throw new RangeError(`${job.toString()} is not held by the agent '${this.name}'`);
     return index;
   }
 
   /** The job with this oid, if it is here; it is not loaded. */
-  held(oid: number): Job<never> | undefined {
+  held(oid: number): Job | undefined {
     return this._held.get(String(oid));
   }
 
-  holds(job: Job<never>): boolean {
+  holds(job: Job): boolean {
     return this._held.has(String(job._p_oid));
   }
 
   /** Lets go of a job. @throws RangeError when it is not here. */
-  remove(job: Job<never>): void {
+  remove(job: Job): void {
     if (!this._held.delete(String(job._p_oid))) {
       throw new RangeError(`${job.toString()} is not held by the agent '${this.name}'`);
     }
@@ -139,7 +139,7 @@ export class Agent extends Persistent {
   }
 
   /** Lets go of the job at a place, and returns it. @throws RangeError when there is none. */
-  pull(index = 0): Job<never> {
+  pull(index = 0): Job {
     const job = this.at(index);
     if (!job) throw new RangeError(`the agent '${this.name}' holds no job ${index}`);
     this.remove(job);
@@ -150,7 +150,7 @@ export class Agent extends Persistent {
    * Claims the next job for this agent; `undefined` when there is none, when it holds as many as it may, or when its dispatcher is not
    * active or dead. The commit fails if the dispatcher is buried meanwhile.
    */
-  claimJob(): Job<never> | undefined {
+  claimJob(): Job | undefined {
     const dispatcher = this.parent as DispatcherAgents;
     if (dispatcher.activated === undefined || dispatcher.dead) return undefined;
     if (this.workingCount >= this.size) return undefined;
@@ -167,7 +167,7 @@ export class Agent extends Persistent {
   }
 
   /** For dispatchers, which know of free slots before the database does: claims whatever the agent's size. */
-  claimAnother(): Job<never> | undefined {
+  claimAnother(): Job | undefined {
     const dispatcher = this.parent as DispatcherAgents;
     dispatcher.requireCurrent();
     const job = this.choose();
@@ -179,35 +179,35 @@ export class Agent extends Persistent {
   }
 
   /** For subclasses: takes a job out of the queue. */
-  protected choose(): Job<never> | undefined {
-    return (this._chooser ? this._chooser(this) : this.queue.claim(this._filter)) as Job<never> | undefined;
+  protected choose(): Job | undefined {
+    return (this._chooser ? this._chooser(this) : this.queue.claim(this._filter)) as Job | undefined;
   }
 
   /** A job is done: it moves to `completed`. */
-  jobCompleted(job: Job<never>, nowMs: number = this.queue.nowMs): void {
+  jobCompleted(job: Job, nowMs: number = this.queue.nowMs): void {
     this._held.delete(String(job._p_oid));
     job.filed(nowMs);
     this.completed.add(job, nowMs);
   }
 
   /** For dispatchers: files a job without touching its own record, which may be too new to be seen. */
-  file(job: Job<never>, nowMs: number): void {
+  file(job: Job, nowMs: number): void {
     if (this._held.delete(String(job._p_oid))) this.completed.add(job, nowMs);
   }
 
   /** For jobs that are put back: it is held here no more. */
-  letGo(job: Job<never>): void {
+  letGo(job: Job): void {
     this._held.delete(String(job._p_oid));
   }
 
   /** Whether the agent would take this pending job; `undefined` where a chooser decides, which cannot be asked. */
-  wouldTake(job: Job<never>): boolean | undefined {
+  wouldTake(job: Job): boolean | undefined {
     if (this._chooser) return undefined;
     return this._filter ? this._filter(job.actsFor ?? job) : true;
   }
 
   /** For burials: what is held, and in what state, once the dispatcher is gone. */
-  *unfinished(): Generator<{ readonly job: Job<never>; readonly isDone: boolean; readonly isInCallbacks: boolean }> {
+  *unfinished(): Generator<{ readonly job: Job; readonly isDone: boolean; readonly isInCallbacks: boolean }> {
     for (const job of [...this._held.values()]) {
       yield { job, isDone: job.status === COMPLETED, isInCallbacks: job.status === CALLBACKS };
     }

@@ -14,9 +14,9 @@ export interface CombineOptions<P extends Callable = Callable> {
 type Part = Callable | CombineOptions;
 
 /** Several jobs that are run as one: see {@link serial} and {@link parallel}. */
-export class CombinedJob<R = unknown> extends Job<(...parts: Job<never>[]) => R> {
+export class CombinedJob<R = unknown> extends Job<(...parts: Job[]) => R> {
   /** The job that puts the parts together. */
-  postprocess: Job<never> | undefined = undefined;
+  postprocess: Job | undefined = undefined;
 
   constructor(run: JobFunction, parts: readonly Callable[], postprocess: Callable | undefined) {
     super(run as never);
@@ -25,8 +25,8 @@ export class CombinedJob<R = unknown> extends Job<(...parts: Job<never>[]) => R>
   }
 
   /** The parts; may grow until the last of them is done. */
-  get parts(): Job<never>[] {
-    return this.args.map((part) => part as Job<never>);
+  get parts(): Job[] {
+    return this.args.map((part) => part as Job);
   }
 
   /** Text without the parts' own. */
@@ -36,8 +36,8 @@ export class CombinedJob<R = unknown> extends Job<(...parts: Job<never>[]) => R>
   }
 }
 
-function jobOf(part: unknown): Job<never> {
-  return (part instanceof Job ? part : new Job(part as JobFunction)) as unknown as Job<never>;
+function jobOf(part: unknown): Job {
+  return (part instanceof Job ? part : new Job(part as JobFunction)) as Job;
 }
 
 /** Runs parts one after the other. It begins anew after an interruption, and does not repeat what is done. */
@@ -62,7 +62,7 @@ registerInternal({
 function advance(parts: readonly unknown[], isSerial: boolean): unknown {
   const main = currentMain();
   for (const part of parts) if (!(part instanceof Job)) main.args.set(main.args.indexOf(part), jobOf(part));
-  const gathering = new Job(gather, main, isSerial) as unknown as Job<never>;
+  const gathering = new Job(gather, main, isSerial) as Job;
   gathering.retryPolicyFactory = RetryCommonForever;
   queueParts(main, gathering, isSerial);
   return gathering;
@@ -76,7 +76,7 @@ function advance(parts: readonly unknown[], isSerial: boolean): unknown {
  * conflict and looks again. Neither can miss the other, since a part counts as done from the commit of its result, which comes before
  * its callback reads anything.
  */
-function queueParts(main: CombinedJob, gathering: Job<never>, isSerial: boolean): void {
+function queueParts(main: CombinedJob, gathering: Job, isSerial: boolean): void {
   const { queue } = main;
   if (!queue) {
     throw argumentTypeError(
@@ -97,16 +97,16 @@ function queueParts(main: CombinedJob, gathering: Job<never>, isSerial: boolean)
   if (unfinished === 0 && gathering.status === NEW) queue.put(gathering);
 }
 
-function hasResult(part: Job<never>): boolean {
+function hasResult(part: Job): boolean {
   return part.activeEnd !== undefined;
 }
 
-function isPartDone(callback: Job<never>, main: CombinedJob): boolean {
+function isPartDone(callback: Job, main: CombinedJob): boolean {
   return callback.callableName === 'holdfast.partDone' && callback.args.at(0) === main;
 }
 
 /** A part is done: goes on with the next, or gathers. */
-function partDone(main: CombinedJob, gathering: Job<never>, isSerial: boolean, _result: unknown): void {
+function partDone(main: CombinedJob, gathering: Job, isSerial: boolean, _result: unknown): void {
   queueParts(main, gathering, isSerial);
 }
 
@@ -115,7 +115,7 @@ function gather(main: CombinedJob, isSerial: boolean): unknown {
   const { parts, postprocess } = main;
   if (!parts.every(hasResult)) {
     // One was added in the last moment.
-    const again = new Job(gather, main as never, isSerial as never) as unknown as Job<never>;
+    const again = new Job(gather, main as never, isSerial as never) as Job;
     again.retryPolicyFactory = RetryCommonForever;
     queueParts(main, again, isSerial);
     return again;

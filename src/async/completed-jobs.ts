@@ -1,7 +1,7 @@
 import { ManagedPersistent, registerInternal } from '../odb/index.js';
 import type { Job } from './job.js';
 
-type PageState = readonly [jobs: readonly Job<never>[], times: readonly number[], older: CompletedPage | null];
+type PageState = readonly [jobs: readonly Job[], times: readonly number[], older: CompletedPage | null];
 
 const PAGE_COUNT_MAX = 64;
 /** A page that is new in its transaction takes more: it is written once. */
@@ -12,7 +12,7 @@ const DAYS_KEPT = 8;
 
 /** Some completed jobs, and those before them. */
 class CompletedPage extends ManagedPersistent {
-  #jobs: Job<never>[] = [];
+  #jobs: Job[] = [];
   #times: number[] = [];
   #older: CompletedPage | undefined = undefined;
 
@@ -32,16 +32,16 @@ class CompletedPage extends ManagedPersistent {
     return this.#older;
   }
 
-  push(job: Job<never>, atMs: number): void {
+  push(job: Job, atMs: number): void {
     this.writable();
     this.#jobs.push(job);
     this.#times.push(atMs);
   }
 
-  *newestFirst(): Generator<{ readonly job: Job<never>; readonly atMs: number }> {
+  *newestFirst(): Generator<{ readonly job: Job; readonly atMs: number }> {
     this.readable();
     for (let i = this.#jobs.length - 1; i >= 0; i--) {
-      yield { job: this.#jobs[i] as Job<never>, atMs: this.#times[i] as number };
+      yield { job: this.#jobs[i] as Job, atMs: this.#times[i] as number };
     }
   }
 
@@ -57,7 +57,7 @@ class CompletedPage extends ManagedPersistent {
 
   override setState(state: unknown): void {
     const [jobs, times, older] = state as PageState;
-    this.#jobs = jobs as Job<never>[];
+    this.#jobs = jobs as Job[];
     this.#times = times as number[];
     this.#older = older ?? undefined;
   }
@@ -84,7 +84,7 @@ export class CompletedJobs extends ManagedPersistent {
   #days: Day[] = [];
 
   /** Takes in a job that is done, now. */
-  add(job: Job<never>, nowMs: number): void {
+  add(job: Job, nowMs: number): void {
     this.readable();
     const day = Math.floor(nowMs / DAY_MS);
     const today = this.#days[0];
@@ -104,7 +104,7 @@ export class CompletedJobs extends ManagedPersistent {
   }
 
   /** Jobs newest first, from `start` (at or before it) back to `stop` (at or after it). */
-  *iterate(start?: Date, stop?: Date): Generator<Job<never>> {
+  *iterate(start?: Date, stop?: Date): Generator<Job> {
     this.readable();
     const startMs = start?.getTime() ?? Infinity;
     const stopMs = stop?.getTime() ?? -Infinity;
@@ -118,19 +118,19 @@ export class CompletedJobs extends ManagedPersistent {
     }
   }
 
-  [Symbol.iterator](): Generator<Job<never>> {
+  [Symbol.iterator](): Generator<Job> {
     return this.iterate();
   }
 
   /** The newest job at or before `start`. @throws RangeError when there is none. */
-  first(start?: Date): Job<never> {
+  first(start?: Date): Job {
     for (const job of this.iterate(start)) return job;
     throw new RangeError('there is no completed job of that time');
   }
 
   /** The oldest job at or after `stop`. @throws RangeError when there is none. */
-  last(stop?: Date): Job<never> {
-    let last: Job<never> | undefined;
+  last(stop?: Date): Job {
+    let last: Job | undefined;
     for (const job of this.iterate(undefined, stop)) last = job;
     if (last) return last;
     throw new RangeError('there is no completed job of that time');

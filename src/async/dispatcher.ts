@@ -385,7 +385,7 @@ export class Dispatcher {
         unlock = await this.#claimLock(name, agents);
         const filed = this.#file(name, agents);
         const polled: Record<string, AgentPoll> = {};
-        const claimed = new Map<AgentSlots, Job<never>[]>();
+        const claimed = new Map<AgentSlots, Job[]>();
         for (const [agentName, agent] of agents) {
           const slots = this.#slots.get(slotsKey(name, agentName));
           if (!slots) continue;
@@ -415,8 +415,8 @@ export class Dispatcher {
     }
   }
 
-  #claim(agent: Agent, slots: AgentSlots): Job<never>[] {
-    const jobs: Job<never>[] = [];
+  #claim(agent: Agent, slots: AgentSlots): Job[] {
+    const jobs: Job[] = [];
     slots.resize(agent.size);
     for (let free = slots.freeCount; free > 0; free--) {
       const job = agent.claimAnother();
@@ -583,8 +583,8 @@ function slotsKey(queueName: string, agentName: string): string {
   return `${queueName}\0${agentName}`;
 }
 
-function pollOf(agent: Agent, jobs: readonly Job<never>[], databaseName: string, isPoll: boolean): AgentPoll {
-  const id = (job: Job<never>) => ({ oid: job._p_oid as Oid, databaseName });
+function pollOf(agent: Agent, jobs: readonly Job[], databaseName: string, isPoll: boolean): AgentPoll {
+  const id = (job: Job) => ({ oid: job._p_oid as Oid, databaseName });
   return {
     size: agent.size,
     length: isPoll ? agent.length : jobs.length,

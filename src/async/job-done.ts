@@ -7,7 +7,7 @@ import { COMPLETED } from './status.js';
 const LOOK_INTERVAL_MS = 1000;
 
 /** Resolves to the result of a job once it is completed, in whatever process. */
-export async function waitUntilDone(job: Job<never>, options: { readonly signal?: AbortSignal }): Promise<unknown> {
+export async function waitUntilDone(job: Job, options: { readonly signal?: AbortSignal }): Promise<unknown> {
   const { signal } = options;
   const { db, storage } = job._p_jar as unknown as Connection;
   const oid = job._p_oid as number;
@@ -19,7 +19,7 @@ export async function waitUntilDone(job: Job<never>, options: { readonly signal?
       const connection = db.open();
       try {
         manager.begin();
-        const seen = connection.get(oid) as unknown as Job<never>;
+        const seen = connection.get(oid) as Job;
         return seen.status === COMPLETED ? ([seen.result] as const) : undefined;
       } finally {
         manager.abort();

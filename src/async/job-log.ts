@@ -19,7 +19,7 @@ export function resultText(result: unknown): string {
 }
 
 /** Says how a job ended, before its callbacks run. */
-export function logResult(job: Job<never>, result: unknown): void {
+export function logResult(job: Job, result: unknown): void {
   if (result instanceof Failure) {
     const level = job.effectiveFailureLogLevel;
     if (eventLog.isEnabled(level)) eventLog.log(level, `${job} failed with:\n${resultText(result)}`);

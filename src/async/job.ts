@@ -35,9 +35,11 @@ import {
 /** A function that a job may call. */
 export type JobFunction = (...args: never[]) => unknown;
 /** What a job may call: a function named by `persistable`, a method of a persistent object, or another job. */
-export type Callable = JobFunction | Method | Job<never>;
+export type Callable = JobFunction | Method | Job<Callable>;
 
-type FunctionOf<C> =
+// A job of which nothing is known calls any function; looking into it further would never end.
+type FunctionOf<C> = [Callable] extends [C] ? JobFunction : KnownFunctionOf<C>;
+type KnownFunctionOf<C> =
   C extends Method<infer T, infer Name>
     ? T[Name & keyof T] extends JobFunction
       ? T[Name & keyof T]
@@ -45,10 +47,14 @@ type FunctionOf<C> =
     : C extends Job<infer Inner>
       ? FunctionOf<Inner>
       : C;
-type AnswerOf<T> = T extends Job<infer Inner> ? ResultOf<Inner> : T;
+type AnswerOf<T> = T extends Job<infer Inner> ? ([Callable] extends [Inner] ? unknown : ResultOf<Inner>) : T;
 
 /** What arguments a callable takes; fewer may be bound, since a job may be called with more. */
-export type ArgumentsOf<C> = FunctionOf<C> extends (...args: infer Args) => unknown ? Partial<Args> : unknown[];
+export type ArgumentsOf<C> = [Callable] extends [C]
+  ? unknown[]
+  : FunctionOf<C> extends (...args: infer Args) => unknown
+    ? Partial<Args>
+    : unknown[];
 /** What a callable results in: what its promise resolves to, and what the job that it returns results in. */
 export type ResultOf<C> = FunctionOf<C> extends (...args: never[]) => infer R ? AnswerOf<Awaited<R>> : unknown;
 
@@ -85,7 +91,7 @@ const FIELD_SET: ReadonlySet<string> = new Set(FIELDS);
 const INDEX = Object.fromEntries(FIELDS.map((name, index) => [name, index])) as Record<FieldName, number>;
 
 /** A callable as it is stored: by name, so that a job can be looked at where its function is not known. */
-type StoredCallable = readonly ['f', string] | readonly ['m', Persistent, string] | readonly ['j', Job<never>];
+type StoredCallable = readonly ['f', string] | readonly ['m', Persistent, string] | readonly ['j', Job];
 
 /** The fields of a job in their order, and those of a subclass by name. */
 type StoredJob = readonly [fields: readonly unknown[], more?: Readonly<Record<string, unknown>>];
@@ -96,28 +102,31 @@ type StoredJob = readonly [fields: readonly unknown[], more?: Readonly<Record<st
  * One record holds all of it (but for callbacks, which are jobs of their own, and annotations, which others write while the job
  * runs). What the callable changes and the completion of the job are one transaction.
  */
-export class Job<C extends Callable = JobFunction> extends Persistent {
+export class Job<
+  /** @ts-expect-error a job of a special function is a job of any function: the result type is too deep for the compiler to see it */
+  out C extends Callable = Callable,
+> extends Persistent {
   // Stored by name; see FIELDS. An unknown function leaves only its name.
   private _callable: C | { readonly unknownName: string };
   private _args: unknown[];
   private _status: StoredStatus = NEW;
-  private _parent: JobPlace | Job<never> | undefined = undefined;
+  private _parent: JobPlace | Job | undefined = undefined;
   private _beginAfter: number | undefined = undefined;
   private _activeStart: number | undefined = undefined;
   private _activeEnd: number | undefined = undefined;
   /** In an array of one, since `undefined` and `null` are results too. */
   private _result: readonly [unknown] | undefined = undefined;
-  private _callbacks: Job<never>[] | undefined = undefined;
+  private _callbacks: Job[] | undefined = undefined;
   private _beginBy: number | undefined = undefined;
   private _quotaNames: readonly string[] | undefined = undefined;
-  private _innerJob: Job<never> | undefined = undefined;
+  private _innerJob: Job | undefined = undefined;
   private _annotations: PersistentMapping | undefined = undefined;
   private _assignerUuid: string | undefined = undefined;
   private _failureLogLevel: LogLevel | undefined = undefined;
   private _retryPolicyFactory: RetryPolicyFactory | undefined = undefined;
   private _retryPolicy: RetryPolicy | undefined = undefined;
   private _initialCallbacksEnd: number | undefined = undefined;
-  private _actsFor: Job<never> | undefined = undefined;
+  private _actsFor: Job | undefined = undefined;
 
   constructor(callable: C, ...args: ArgumentsOf<C>) {
     super();
@@ -183,11 +192,11 @@ export class Job<C extends Callable = JobFunction> extends Persistent {
   }
 
   /** The queue or agent that the job is in, or the job that it belongs to. */
-  get parent(): JobPlace | Job<never> | undefined {
+  get parent(): JobPlace | Job | undefined {
     return this._parent;
   }
 
-  set parent(parent: JobPlace | Job<never> | undefined) {
+  set parent(parent: JobPlace | Job | undefined) {
     this._parent = parent;
   }
 
@@ -212,12 +221,12 @@ export class Job<C extends Callable = JobFunction> extends Persistent {
   }
 
   /** The job that the callable returned, whose result becomes this one's. */
-  get innerJob(): Job<never> | undefined {
+  get innerJob(): Job | undefined {
     return this._innerJob;
   }
 
   /** The job that this one fails, interrupts or resumes, where the system made it for that. */
-  get actsFor(): Job<never> | undefined {
+  get actsFor(): Job | undefined {
     return this._actsFor;
   }
 
@@ -317,7 +326,7 @@ export class Job<C extends Callable = JobFunction> extends Persistent {
 
   /** The policy, made on first use; it is stored with the job, and a factory that is set later changes nothing. */
   getRetryPolicy(): RetryPolicy {
-    if (!this._retryPolicy) this._retryPolicy = makeRetryPolicy(this as unknown as Job<never>);
+    if (!this._retryPolicy) this._retryPolicy = makeRetryPolicy(this as Job);
     return this._retryPolicy;
   }
 
@@ -348,7 +357,7 @@ export class Job<C extends Callable = JobFunction> extends Persistent {
   // ---------------------------------------------------------------- callbacks
 
   /** The callbacks, in order. */
-  get callbacks(): readonly Job<never>[] {
+  get callbacks(): readonly Job[] {
     return this._callbacks ?? [];
   }
 
@@ -365,7 +374,7 @@ export class Job<C extends Callable = JobFunction> extends Persistent {
     if (job._retryPolicyFactory === undefined && options.retryPolicyFactory !== undefined) {
       job.retryPolicyFactory = options.retryPolicyFactory;
     }
-    this.addCallbackJob(job as unknown as Job<never>);
+    this.addCallbackJob(job as Job);
     return job;
   }
 
@@ -378,15 +387,15 @@ export class Job<C extends Callable = JobFunction> extends Persistent {
     options: CallbackOptions = {},
   ): CallbackProxy {
     const proxy = new CallbackProxy(branches.success, branches.failure, options);
-    this.addCallbackJob(proxy as unknown as Job<never>);
+    this.addCallbackJob(proxy as Job);
     return proxy;
   }
 
   /** For the job layer: adds a callback that is a job already. */
-  addCallbackJob(callback: Job<never>): void {
-    callback._parent = this as unknown as Job<never>;
+  addCallbackJob(callback: Job): void {
+    callback._parent = this as Job;
     this._callbacks = [...(this._callbacks ?? []), callback];
-    if (this._p_jar) lateCallbacks(this as unknown as Job<never>);
+    if (this._p_jar) lateCallbacks(this as Job);
   }
 
   // ---------------------------------------------------------------- failing, interrupting, resuming
@@ -414,7 +423,7 @@ export class Job<C extends Callable = JobFunction> extends Persistent {
 
   /** For the job layer: the job that it waited for is done. */
   takeInnerResult(result: unknown): Promise<void> {
-    return operations.takeInnerResult(this as unknown as Job<never>, result);
+    return operations.takeInnerResult(this as Job, result);
   }
 
   /** The policy, if it was made already. */
@@ -423,7 +432,7 @@ export class Job<C extends Callable = JobFunction> extends Persistent {
   }
 
   /** For the job layer: it waits for another job's result. */
-  waitFor(inner: Job<never>): void {
+  waitFor(inner: Job): void {
     this._innerJob = inner;
   }
 
@@ -446,7 +455,7 @@ export class Job<C extends Callable = JobFunction> extends Persistent {
   }
 
   /** For the job layer: says for which job this one acts. */
-  actFor(job: Job<never>): this {
+  actFor(job: Job): this {
     this._actsFor = job;
     return this;
   }
@@ -465,11 +474,11 @@ export class Job<C extends Callable = JobFunction> extends Persistent {
       case CALLBACKS:
         break;
       case PENDING:
-        if (!this.isCallback) this.queue?.removeForFailure(this as unknown as Job<never>);
+        if (!this.isCallback) this.queue?.removeForFailure(this as Job);
         break;
       default:
     }
-    await operations.fail(this as unknown as Job<never>, error instanceof Failure ? error : new Failure(error));
+    await operations.fail(this as Job, error instanceof Failure ? error : new Failure(error));
   }
 
   /**
@@ -479,7 +488,7 @@ export class Job<C extends Callable = JobFunction> extends Persistent {
    */
   async handleInterrupt(): Promise<void> {
     this._requireStatus([ACTIVE, CALLBACKS], 'it can be interrupted');
-    await operations.handleInterrupt(this as unknown as Job<never>);
+    await operations.handleInterrupt(this as Job);
   }
 
   /**
@@ -489,7 +498,7 @@ export class Job<C extends Callable = JobFunction> extends Persistent {
    */
   async resumeCallbacks(): Promise<void> {
     this._requireStatus([CALLBACKS], 'its callbacks can be resumed');
-    await operations.resumeCallbacks(this as unknown as Job<never>);
+    await operations.resumeCallbacks(this as Job);
   }
 
   /**
@@ -500,7 +509,7 @@ export class Job<C extends Callable = JobFunction> extends Persistent {
    */
   async run(...extra: unknown[]): Promise<unknown> {
     this._requireStatus([NEW, ASSIGNED], 'it can be run');
-    return operations.run(this as unknown as Job<never>, extra);
+    return operations.run(this as Job, extra);
   }
 
   /**
@@ -513,7 +522,7 @@ export class Job<C extends Callable = JobFunction> extends Persistent {
     if (this._p_oid === undefined || !this._p_jar) {
       throw new BadStatusError(`${this.toString()} is in no database: put it in a queue and commit, then wait for it`);
     }
-    return operations.done(this as unknown as Job<never>, options) as Promise<ResultOf<C> | Failure | undefined>;
+    return operations.done(this as Job, options) as Promise<ResultOf<C> | Failure | undefined>;
   }
 
   private _requireStatus(allowed: readonly JobStatus[], what: string): void {
@@ -615,20 +624,20 @@ async function chooseCallback(proxy: CallbackProxy, result: unknown): Promise<un
 /** Stands for one of two callbacks, of which one is chosen when the result is there. */
 export class CallbackProxy extends Job<typeof chooseCallback> {
   /** What is called with a result that is no failure. */
-  readonly success: Job<never> | undefined;
+  readonly success: Job | undefined;
   /** What is called with a failure. */
-  readonly failure: Job<never> | undefined;
+  readonly failure: Job | undefined;
   /** The one that was chosen; `undefined` before. */
-  job: Job<never> | undefined = undefined;
+  job: Job | undefined = undefined;
 
   constructor(success: Callable | undefined, failure: Callable | undefined, options: CallbackOptions) {
     super(chooseCallback);
-    const branch = (callable: Callable | undefined): Job<never> | undefined => {
+    const branch = (callable: Callable | undefined): Job | undefined => {
       if (callable === undefined) return undefined;
-      const job = (callable instanceof Job ? callable : new Job(callable as JobFunction)) as unknown as Job<never>;
+      const job = (callable instanceof Job ? callable : new Job(callable as JobFunction)) as Job;
       if (job.failureLogLevel === undefined) job.failureLogLevel = options.failureLogLevel;
       if (job.retryPolicyFactory === undefined) job.retryPolicyFactory = options.retryPolicyFactory;
-      job.parent = this as unknown as Job<never>;
+      job.parent = this as Job;
       return job;
     };
     this.success = branch(success);
@@ -649,12 +658,12 @@ registerInternal({ 'holdfast.CallbackProxy': CallbackProxy, 'holdfast.chooseCall
 
 /** What jobs do that needs the machinery above them: given by `perform.ts`. */
 export interface JobOperations {
-  run(job: Job<never>, extra: readonly unknown[]): Promise<unknown>;
-  fail(job: Job<never>, failure: Failure): Promise<void>;
-  handleInterrupt(job: Job<never>): Promise<void>;
-  resumeCallbacks(job: Job<never>): Promise<void>;
-  done(job: Job<never>, options: { readonly signal?: AbortSignal }): Promise<unknown>;
-  takeInnerResult(job: Job<never>, result: unknown): Promise<void>;
+  run(job: Job, extra: readonly unknown[]): Promise<unknown>;
+  fail(job: Job, failure: Failure): Promise<void>;
+  handleInterrupt(job: Job): Promise<void>;
+  resumeCallbacks(job: Job): Promise<void>;
+  done(job: Job, options: { readonly signal?: AbortSignal }): Promise<unknown>;
+  takeInnerResult(job: Job, result: unknown): Promise<void>;
   /** Runs those callbacks of a completed job that have not been run. */
   runLateCallbacks(db: DB, oid: Oid): Promise<void>;
 }
@@ -667,7 +676,7 @@ export function provideOperations(given: JobOperations): void {
 }
 
 /** Callbacks that come after the completion are run once the transaction that adds them is committed. */
-function lateCallbacks(job: Job<never>): void {
+function lateCallbacks(job: Job): void {
   const { db } = job._p_jar as unknown as Connection;
   const oid = job._p_oid as Oid;
   transaction.addAfterCommitHook((success: boolean) => (success ? operations.runLateCallbacks(db, oid) : undefined));
@@ -684,10 +693,10 @@ function requireCallable(callable: unknown): void {
 }
 
 /** A job that is called by another one, or whose method is, belongs to that one; but not to itself. */
-function adoptCallable(outer: Job<never> | Job<Callable>, callable: Callable): void {
+function adoptCallable(outer: Job, callable: Callable): void {
   const inner = callable instanceof Method ? callable.object : callable;
   if (!(inner instanceof Job) || (inner as unknown) === outer || inner.parent !== undefined) return;
-  inner.parent = outer as unknown as Job<never>;
+  inner.parent = outer as Job;
 }
 
 function storedCallable(callable: Callable | { unknownName: string }): unknown {

@@ -3,7 +3,7 @@ import type { Job } from './job.js';
 
 /** A job in line. */
 export interface LaneEntry {
-  readonly job: Job<never>;
+  readonly job: Job;
   /** Its place among those of other lanes, in ms since the epoch. */
   readonly atMs: number;
 }
@@ -20,7 +20,7 @@ const NEW_CHUNK_COUNT_MAX = 1000;
  * Puts and claims of different transactions merge: what either added or removed counts. Two claims of the same job do not.
  */
 export class JobChunk extends ManagedPersistent {
-  #jobs: Job<never>[] = [];
+  #jobs: Job[] = [];
   #times: number[] = [];
   #next: JobChunk | undefined = undefined;
   #closed = false;
@@ -64,14 +64,14 @@ export class JobChunk extends ManagedPersistent {
     return job && { job, atMs: this.#times[index] as number };
   }
 
-  push(job: Job<never>, atMs: number): void {
+  push(job: Job, atMs: number): void {
     this.writable();
     this.#jobs.push(job);
     this.#times.push(atMs);
   }
 
   /** Puts a job where its time belongs: after those of the same time. */
-  insert(job: Job<never>, atMs: number): void {
+  insert(job: Job, atMs: number): void {
     this.writable();
     let low = 0;
     let high = this.#times.length;
@@ -85,7 +85,7 @@ export class JobChunk extends ManagedPersistent {
   }
 
   /** Takes a job out; returns whether it was here. */
-  remove(job: Job<never>): boolean {
+  remove(job: Job): boolean {
     this.readable();
     const index = this.#jobs.indexOf(job);
     if (index < 0) return false;
@@ -102,7 +102,7 @@ export class JobChunk extends ManagedPersistent {
 
   override setState(state: unknown): void {
     const [jobs, times, next, closed] = state as ChunkState;
-    this.#jobs = jobs as Job<never>[];
+    this.#jobs = jobs as Job[];
     this.#times = times as number[];
     this.#next = (next ?? undefined) as JobChunk | undefined;
     this.#closed = closed;
@@ -167,7 +167,7 @@ export class Lane extends ManagedPersistent {
     return !this.#tail?.closed;
   }
 
-  put(job: Job<never>, atMs: number): void {
+  put(job: Job, atMs: number): void {
     this.readable();
     let tail = this.#tail;
     if (!tail || tail.isFull) {
@@ -217,7 +217,7 @@ export class Lane extends ManagedPersistent {
   }
 
   /** Takes a job out; returns whether it was here. Chunks at the head that have become empty are let go. */
-  remove(job: Job<never>): boolean {
+  remove(job: Job): boolean {
     for (let chunk = this.head; chunk; chunk = chunk.next) {
       if (!chunk.remove(job)) continue;
       this.#dropEmpty();

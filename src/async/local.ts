@@ -7,7 +7,7 @@ import type { Queue } from './queue.js';
 
 /** What the job that runs here can know of its surroundings. */
 export interface LocalContext {
-  readonly job: Job<never>;
+  readonly job: Job;
   /** Where the job's database can be opened anew. */
   readonly db: DB | undefined;
   readonly clock: Clock;
@@ -37,7 +37,7 @@ export interface LiveAnnotationOptions<T> {
   /** How often to look meanwhile. Default: 1 s. */
   readonly poll?: Duration;
   /** Whose annotation. Default: the job that runs here. */
-  readonly job?: Job<never> | Job;
+  readonly job?: Job;
 }
 
 const POLL_MS = 1000;
@@ -45,7 +45,7 @@ const POLL_MS = 1000;
 /** What a function can ask about the job that it runs in. Outside of one the answers are `undefined`. */
 export const local = {
   /** The job that runs here; in a callback, the callback. */
-  getJob: (): Job<never> | undefined => context.getStore()?.job,
+  getJob: (): Job | undefined => context.getStore()?.job,
   /** The queue that the job was claimed from: to put more jobs. */
   getQueue: (): Queue | undefined => context.getStore()?.job.queue,
   /** The dispatcher, where the job runs in its thread. */
@@ -59,7 +59,7 @@ export const local = {
    *
    * @throws BadStatusError outside a job. TypeError (`ARG_ANNOTATION`) for a value that is, or contains, a persistent object.
    */
-  async setLiveAnnotation(name: string, value: unknown, job?: Job<never> | Job): Promise<void> {
+  async setLiveAnnotation(name: string, value: unknown, job?: Job): Promise<void> {
     const { db, oid } = target('setLiveAnnotation', job);
     requirePlain(value);
     await db.transaction((connection) => void (connection.get(oid) as Job).annotations.set(name, value), {
@@ -89,10 +89,10 @@ export const local = {
   },
 } as const;
 
-function target(what: string, job: Job<never> | Job | undefined): { db: DB; oid: Oid; clock: Clock } {
+function target(what: string, job: Job | undefined): { db: DB; oid: Oid; clock: Clock } {
   const here = context.getStore();
   if (!here) throw new BadStatusError(`local.${what} can only be used in a job`);
-  const wanted = (job ?? here.job) as Job<never>;
+  const wanted = (job ?? here.job) as Job;
   const db = here.db ?? (wanted._p_jar as unknown as Connection | undefined)?.db;
   if (!db || wanted._p_oid === undefined) throw new BadStatusError(`local.${what}: the job is in no database`);
   return { db, oid: wanted._p_oid, clock: here.clock };

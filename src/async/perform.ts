@@ -40,14 +40,14 @@ export interface PerformContext {
 
 /** The run of one job, in one connection. Callbacks are runs of their own in the same one. */
 class Run {
-  readonly #job: Job<never>;
+  readonly #job: Job;
   readonly #context: PerformContext;
   readonly #manager: TransactionManager;
   readonly #cache: RetryCache = {};
   /** Whether the last commit was waited for, so that telling of it frees a slot. */
   readonly #isOutermost: boolean;
 
-  constructor(job: Job<never>, context: PerformContext, isOutermost: boolean) {
+  constructor(job: Job, context: PerformContext, isOutermost: boolean) {
     this.#job = job;
     this.#context = context;
     this.#manager = (job._p_jar as unknown as Connection).transactionManager;
@@ -122,7 +122,7 @@ class Run {
     const job = this.#job;
     const claim = { parent: job.parent, start: job.activeStart?.getTime() };
     try {
-      if (value instanceof Job && !worked.failure) return await this.#awaitInner(value as Job<never>, worked.info);
+      if (value instanceof Job && !worked.failure) return await this.#awaitInner(value as Job, worked.info);
       this.#finishWith(value);
       await this.#commitFinish();
       if (!worked.failure) await this.#tearDown(worked.info);
@@ -155,7 +155,7 @@ class Run {
   }
 
   /** The callable returned a job: from now on it is never run again, and that job's end completes this one. */
-  async #awaitInner(inner: Job<never>, info: unknown): Promise<'again' | { readonly value: unknown }> {
+  async #awaitInner(inner: Job, info: unknown): Promise<'again' | { readonly value: unknown }> {
     const job = this.#job;
     if (inner.status === COMPLETED) {
       this.#finishWith(inner.result);
@@ -164,7 +164,7 @@ class Run {
       return this.#afterResult(inner.result);
     }
     job.waitFor(inner);
-    inner.addCallback(method(job as unknown as Job, 'takeInnerResult') as unknown as Method);
+    inner.addCallback(method(job as Job, 'takeInnerResult') as unknown as Method);
     await this.#manager.commit();
     await this.#tearDown(info);
     return { value: inner };
@@ -213,7 +213,7 @@ class Run {
 
   /** Asks the policy. An answer that cannot be had must not lose the job: it is asked again. */
   async #ask(
-    question: (policy: ReturnType<Job<never>['getRetryPolicy']>) => RetryAnswer | undefined,
+    question: (policy: ReturnType<Job['getRetryPolicy']>) => RetryAnswer | undefined,
     name: string,
   ): Promise<RetryAnswer> {
     const job = this.#job;
@@ -303,7 +303,7 @@ class Run {
 }
 
 /** Calls what the job names. */
-async function call(job: Job<never>, args: readonly unknown[]): Promise<unknown> {
+async function call(job: Job, args: readonly unknown[]): Promise<unknown> {
   const callable = job.callable as unknown;
   if (callable instanceof Job) return callable.run(...args);
   if (callable instanceof Method) return callable.resolve()(...args);
@@ -313,10 +313,9 @@ async function call(job: Job<never>, args: readonly unknown[]): Promise<unknown>
   });
 }
 
-function isExpired(job: Job<never>, nowMs: number): boolean {
+function isExpired(job: Job, nowMs: number): boolean {
   if (job.beginBy === undefined) return false;
-  const fromMs =
-    job.beginAfter?.getTime() ?? (job.isCallback ? (job.parent as Job<never>).activeEnd?.getTime() : undefined);
+  const fromMs = job.beginAfter?.getTime() ?? (job.isCallback ? (job.parent as Job).activeEnd?.getTime() : undefined);
   return fromMs !== undefined && nowMs > fromMs + job.beginBy;
 }
 
@@ -326,7 +325,7 @@ function rescheduledFor(answer: Date | Duration, nowMs: number): number | undefi
 }
 
 /** Runs the callbacks that have not been run, those included that are added meanwhile; then the job is COMPLETED. */
-async function runCallbacks(job: Job<never>, context: PerformContext, isOutermost: boolean): Promise<void> {
+async function runCallbacks(job: Job, context: PerformContext, isOutermost: boolean): Promise<void> {
   const { transactionManager: manager } = job._p_jar as unknown as Connection;
   for (;;) {
     const next = job.callbacks.find(({ status }) => status === NEW || status === ASSIGNED || status === PENDING);
@@ -352,7 +351,7 @@ async function runCallbacks(job: Job<never>, context: PerformContext, isOutermos
   }
 }
 
-async function runCallback(callback: Job<never>, job: Job<never>, context: PerformContext): Promise<void> {
+async function runCallback(callback: Job, job: Job, context: PerformContext): Promise<void> {
   if (traceLog.isEnabled('debug')) traceLog.debug(`starting callback ${callback} to ${job}`);
   if (isExpired(callback, context.clock.now())) {
     await conclude(callback, new Failure(new TimeoutError()), context);
@@ -363,7 +362,7 @@ async function runCallback(callback: Job<never>, job: Job<never>, context: Perfo
 }
 
 /** Gives a job its result without running it, and runs its callbacks. Without any, the commit is left to the caller. */
-async function conclude(job: Job<never>, result: unknown, context: PerformContext): Promise<void> {
+async function conclude(job: Job, result: unknown, context: PerformContext): Promise<void> {
   const nowMs = context.clock.now();
   job.finish(result, nowMs);
   logResult(job, result);
@@ -373,7 +372,7 @@ async function conclude(job: Job<never>, result: unknown, context: PerformContex
 }
 
 /** The surroundings of work that is done within another job, or by hand. */
-function contextHere(job: Job<never>): PerformContext {
+function contextHere(job: Job): PerformContext {
   const here = currentLocal();
   if (here) return { clock: here.clock, db: here.db, agentName: here.agentName, dispatcher: here.dispatcher };
   const connection = job._p_jar as unknown as Connection | undefined;
@@ -383,7 +382,7 @@ function contextHere(job: Job<never>): PerformContext {
 }
 
 /** What ends a job that another one acted for is filed by the agent that did it. */
-function fileHere(job: Job<never>, nowMs: number): void {
+function fileHere(job: Job, nowMs: number): void {
   const agent = currentLocal()?.job.agent;
   if (job.isCallback || job.status !== COMPLETED) return;
   if (job.agent?.holds(job)) return;
@@ -466,7 +465,7 @@ provideOperations({
       const connection = db.open();
       try {
         manager.begin();
-        const job = connection.get(oid) as unknown as Job<never>;
+        const job = connection.get(oid) as Job;
         if (job.status !== COMPLETED) return;
         const context: PerformContext = { clock: db.storage.clock, db };
         for (const callback of job.callbacks) {
@@ -491,7 +490,7 @@ export async function performClaimed(db: DB, claimed: ClaimedJob, context: Perfo
     try {
       connection = db.open();
       manager.begin();
-      const job = connection.get(claimed.oid as Oid) as unknown as Job<never>;
+      const job = connection.get(claimed.oid as Oid) as Job;
       const { status } = job;
       if (status === CALLBACKS) {
         eventLog.error(`${job} was handed to a worker in status ${status}: its callbacks are resumed`);
@@ -529,7 +528,7 @@ export async function performClaimed(db: DB, claimed: ClaimedJob, context: Perfo
   });
 }
 
-function outcomeOf(job: Job<never>): JobOutcome {
+function outcomeOf(job: Job): JobOutcome {
   switch (job.status) {
     case COMPLETED:
       return { kind: 'completed', failed: job.result instanceof Failure, result: resultText(job.result) };

@@ -30,7 +30,7 @@ export interface PutOptions {
 }
 
 /** Whether a job may be claimed: pure, and asked often. */
-export type JobFilter = (job: Job<never>) => boolean;
+export type JobFilter = (job: Job) => boolean;
 
 /** A lane that was not used for this long is let go of, if it is empty. */
 const LANE_IDLE_MS = 60_000;
@@ -94,7 +94,7 @@ export class Queue extends Persistent {
     if (options.retryPolicyFactory !== undefined) job.retryPolicyFactory = options.retryPolicyFactory;
     const nowMs = this.nowMs;
     const beginMs = job.beginAfter?.getTime() ?? nowMs;
-    const untyped = job as unknown as Job<never>;
+    const untyped = job as Job;
     job.moveTo(this, { beginAfterMs: beginMs, assignerUuid: job.assignerUuid ?? assignerUuid() });
     if (beginMs > nowMs) this._scheduled.insert(untyped, beginMs);
     else this._lane.put(untyped, nowMs);
@@ -102,7 +102,7 @@ export class Queue extends Persistent {
   }
 
   /** For agents: puts a job that was taken out back at the head of the line, or where its time belongs. */
-  putBack(job: Job<never>, beginAfterMs?: number): void {
+  putBack(job: Job, beginAfterMs?: number): void {
     job.unbegin();
     if (beginAfterMs === undefined || beginAfterMs <= this.nowMs) {
       job.moveTo(this);
@@ -114,7 +114,7 @@ export class Queue extends Persistent {
   }
 
   /** Whether the job was put back after an interruption, and waits for its turn. */
-  isPutBack(job: Job<never>): boolean {
+  isPutBack(job: Job): boolean {
     for (const entry of this._putBack.entries()) if (entry.job === job) return true;
     return false;
   }
@@ -192,12 +192,12 @@ export class Queue extends Persistent {
   }
 
   /** Pending jobs in the order in which they would be offered. */
-  *[Symbol.iterator](): Generator<Job<never>> {
+  *[Symbol.iterator](): Generator<Job> {
     for (const { job } of this._inOrder(this.nowMs, true)) yield job;
   }
 
   /** The pending job at a place; negative from the end. */
-  at(index: number): Job<never> | undefined {
+  at(index: number): Job | undefined {
     if (index < 0) return [...this].at(index);
     let i = 0;
     for (const job of this) if (i++ === index) return job;
@@ -241,7 +241,7 @@ export class Queue extends Persistent {
   // ---------------------------------------------------------------- taking
 
   /** Takes out the job at a place; it is new again. @throws RangeError when there is no such place. */
-  pull(index = 0): Job<never> {
+  pull(index = 0): Job {
     const job = this.at(index);
     if (!job) throw argumentRangeError('ARG_INDEX', `the queue has no job ${index}`);
     this.remove(job);
@@ -249,17 +249,17 @@ export class Queue extends Persistent {
   }
 
   /** Takes out a job; it is new again. @throws LookupError when it is not here. */
-  remove(job: Job<never>): void {
+  remove(job: Job): void {
     if (!this._takeOut(job)) throw new LookupError(`${job.toString()} is not in the queue '${this.name}'`);
     job.moveTo(undefined, { assignerUuid: undefined });
   }
 
   /** For jobs that fail while they are pending: takes them out, and remembers the queue for their callbacks. */
-  removeForFailure(job: Job<never>): void {
+  removeForFailure(job: Job): void {
     this._takeOut(job);
   }
 
-  private _takeOut(job: Job<never>): boolean {
+  private _takeOut(job: Job): boolean {
     if (this._putBack.remove(job) || this._scheduled.remove(job)) return true;
     for (const lane of this._lanes.values()) if (lane.remove(job)) return true;
     return false;
@@ -269,7 +269,7 @@ export class Queue extends Persistent {
    * Takes out the first due job that passes; `fallback` when there is none. A due job that was not begun in time is replaced by one that
    * fails it. A job whose quota is full, or whose function is not known here, is stepped over.
    */
-  claim(filter?: JobFilter, fallback?: Job<never>): Job<never> | undefined {
+  claim(filter?: JobFilter, fallback?: Job): Job | undefined {
     const nowMs = this.nowMs;
     for (const { job } of this._inOrder(nowMs, false)) {
       if (!this._isKnown(job)) continue;
@@ -278,7 +278,7 @@ export class Queue extends Persistent {
       if (filter && !filter(job.actsFor ?? job)) continue;
       if (expired) {
         this._takeOut(job);
-        return systemJob(method(job as unknown as Job, 'fail'), job, this);
+        return systemJob(method(job as Job, 'fail'), job, this);
       }
       if (!this._takeQuotas(job)) continue;
       this._takeOut(job);
@@ -288,7 +288,7 @@ export class Queue extends Persistent {
     return fallback;
   }
 
-  private _isKnown(job: Job<never>): boolean {
+  private _isKnown(job: Job): boolean {
     let name: string;
     try {
       if (job.callable !== undefined) return true;
@@ -307,7 +307,7 @@ export class Queue extends Persistent {
   }
 
   /** Takes a place in every quota that the job names; takes none when one of them is full. */
-  private _takeQuotas(job: Job<never>): boolean {
+  private _takeQuotas(job: Job): boolean {
     const { quotaNames } = job;
     if (quotaNames.length === 0) return true;
     const quotas = quotaNames.map((name) => this.quotas.get(name)).filter((quota) => quota !== undefined);

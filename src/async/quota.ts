@@ -13,7 +13,7 @@ export class Quota extends Persistent {
   readonly name: string;
   readonly parent: Queue;
   private _size: number;
-  private _jobs: Job<never>[] = [];
+  private _jobs: Job[] = [];
 
   constructor(name: string, parent: Queue, size: number) {
     super();
@@ -41,12 +41,12 @@ export class Quota extends Persistent {
     return this._jobs.length >= this._size;
   }
 
-  has(job: Job<never>): boolean {
+  has(job: Job): boolean {
     return this._jobs.includes(job);
   }
 
   /** Takes in a job that is claimed. @throws UnknownQuotaError when the job does not name it. RangeError when it is full. */
-  add(job: Job<never>): void {
+  add(job: Job): void {
     if (this.has(job)) return;
     if (!job.quotaNames.includes(this.name)) throw new UnknownQuotaError(this.name);
     if (this.filled) throw argumentRangeError('ARG_QUOTA_FULL', `the quota '${this.name}' is full (${this._size})`);
@@ -64,7 +64,7 @@ export class Quota extends Persistent {
     if (kept.length < this._jobs.length) this._jobs = kept;
   }
 
-  [Symbol.iterator](): ArrayIterator<Job<never>> {
+  [Symbol.iterator](): ArrayIterator<Job> {
     return this._jobs.values();
   }
 }

@@ -33,7 +33,7 @@ export interface RetryPolicy {
 }
 
 /** A class or function named by `persistable`, which is given the job; or the name of a registered policy. */
-export type RetryPolicyFactory = string | (new (job: Job<never>) => RetryPolicy) | ((job: Job<never>) => RetryPolicy);
+export type RetryPolicyFactory = string | (new (job: Job) => RetryPolicy) | ((job: Job) => RetryPolicy);
 
 /** The stored data of the common policies. */
 export interface RetryData {
@@ -63,9 +63,9 @@ const WAIT_MAX_MS = 60_000;
 abstract class CommonPolicy implements RetryPolicy {
   data: RetryData = {};
   /** The job; a reference to it is part of its own record. */
-  readonly parent: Job<never>;
+  readonly parent: Job;
 
-  constructor(job: Job<never>) {
+  constructor(job: Job) {
     this.parent = job;
   }
 
@@ -149,7 +149,7 @@ export class RetryCommonForever extends CommonPolicy {
 
 /** No to everything: what the job does is done at most once. */
 export class NeverRetry implements RetryPolicy {
-  constructor(_job?: Job<never>) {}
+  constructor(_job?: Job) {}
 
   jobError(): boolean {
     return false;
@@ -184,7 +184,7 @@ export function registerRetryPolicy(name: string, factory: RetryPolicyFactory | 
 }
 
 /** Makes the policy of a job. @throws TypeError (`ARG_RETRY_POLICY`) for an unknown name: the question is asked again then. */
-export function makeRetryPolicy(job: Job<never> | Job): RetryPolicy {
+export function makeRetryPolicy(job: Job): RetryPolicy {
   const asked = job.retryPolicyFactory;
   const { isCallback } = job;
   let factory =
@@ -200,8 +200,8 @@ export function makeRetryPolicy(job: Job<never> | Job): RetryPolicy {
     factory = named;
   }
   return isClass(factory)
-    ? new (factory as new (job: Job<never>) => RetryPolicy)(job as Job<never>)
-    : (factory as (job: Job<never>) => RetryPolicy)(job as Job<never>);
+    ? new (factory as new (job: Job) => RetryPolicy)(job as Job)
+    : (factory as (job: Job) => RetryPolicy)(job as Job);
 }
 
 function isClass(factory: Exclude<RetryPolicyFactory, string>): boolean {

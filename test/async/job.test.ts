@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { transaction } from 'holdfast/odb';
 import { type BadStatusError, Failure, Job, method, Queue } from 'holdfast/async';
-import { Account, add, echo, explode, fortyTwo, SignedJob } from './support/functions.js';
+import { transaction } from 'holdfast/odb';
+import { Account, add, both, echo, explode, fortyTwo, SignedJob } from './support/functions.js';
 import { QueueSite } from './support/queues.js';
 
 const badStatus = { code: 'ASYNC_BAD_STATUS' } satisfies Partial<BadStatusError>;
@@ -151,8 +151,8 @@ test('the text form names class, oid, database and the call', async () => {
   const account = new Account();
   const job = new Job(method(account, 'deposit'), 5);
   assert.equal(String(job), '<Job (oid ?, db ?) ``<Account (oid ?, db ?)>:deposit(5)``>');
-  const inner = new Job(echo, account, job);
-  assert.match(String(inner), /``tests\.echo\(<Account \(oid \?, db \?\)>, <Job \(oid \?, db \?\) ``.*``>\)``>$/);
+  const inner = new Job(both, account, job);
+  assert.match(String(inner), /``tests\.both\(<Account \(oid \?, db \?\)>, <Job \(oid \?, db \?\) ``.*``>\)``>$/);
   user.do((queue) => queue.put(job));
   await user.commit();
   assert.equal(

@@ -200,7 +200,7 @@ test('puts and claims that go on for a long time leave no empty chunks behind', 
     await putter.commit();
     claimer.begin();
     claimer.do((queue) => {
-      while (queue.claim()) continue;
+      while (queue.claim());
     });
     await claimer.commit();
   }

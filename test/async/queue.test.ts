@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { setLogLevel, setLogSink } from 'holdfast/odb';
 import { getDefaultQueue, Job, Queue, Queues } from 'holdfast/async';
+import { setLogLevel, setLogSink } from 'holdfast/odb';
 import { add, echo, fortyTwo, onlyEcho } from './support/functions.js';
 import { QueueSite, type View } from './support/queues.js';
 
@@ -120,7 +120,10 @@ test('jobs of one transaction keep their order, whatever their beginAfter within
   await user.commit();
   await site.clock.advance(MINUTE);
   const other = site.view();
-  assert.deepEqual(claimAll(other), Array.from({ length: 20 }, (_, i) => i));
+  assert.deepEqual(
+    claimAll(other),
+    Array.from({ length: 20 }, (_, i) => i),
+  );
 });
 
 test('transactions one after the other keep their order, whichever connections they come from', async () => {
@@ -134,8 +137,14 @@ test('transactions one after the other keep their order, whichever connections t
     await site.clock.advance(1);
   }
   const claimer = site.view();
-  assert.deepEqual(order(claimer.queue), Array.from({ length: 40 }, (_, i) => i));
-  assert.deepEqual(claimAll(claimer), Array.from({ length: 40 }, (_, i) => i));
+  assert.deepEqual(
+    order(claimer.queue),
+    Array.from({ length: 40 }, (_, i) => i),
+  );
+  assert.deepEqual(
+    claimAll(claimer),
+    Array.from({ length: 40 }, (_, i) => i),
+  );
 });
 
 test('a job is not claimed before its time, and stands behind what is due', async () => {
@@ -261,9 +270,15 @@ test('claim takes the first job that passes; others stay in place', async () => 
   assert.equal(claimed?.status, 'new-status');
   assert.deepEqual(order(user.queue), [1, 3, 'b']);
   assert.equal(user.do((queue) => queue.claim(onlyEcho as never))?.args.at(0), 'b');
-  assert.equal(user.do((queue) => queue.claim(onlyEcho as never)), undefined);
+  assert.equal(
+    user.do((queue) => queue.claim(onlyEcho as never)),
+    undefined,
+  );
   const fallback = new Job(fortyTwo);
-  assert.equal(user.do((queue) => queue.claim(onlyEcho as never, fallback as never)), fallback);
+  assert.equal(
+    user.do((queue) => queue.claim(onlyEcho as never, fallback as never)),
+    fallback,
+  );
   await user.commit();
   assert.deepEqual(order(site.view().queue), [1, 3]);
 });
@@ -282,7 +297,10 @@ test('what a transaction took out comes back when it is aborted', async () => {
   user.abort();
   user.do((queue) => queue.put(new Job(echo, 130)));
   await user.commit();
-  assert.deepEqual(order(site.view().queue), Array.from({ length: 131 }, (_, i) => i));
+  assert.deepEqual(
+    order(site.view().queue),
+    Array.from({ length: 131 }, (_, i) => i),
+  );
 });
 
 test('a due job that was not begun in time is replaced by one that fails it', async () => {
@@ -366,7 +384,8 @@ async function renameInRecords(site: QueueSite, from: string, to: string): Promi
   for (let oid = 1; oid <= storage.length; oid++) {
     const { data, tid } = storage.load(oid as never);
     const text = Buffer.from(data).toString('latin1');
-    if (text.includes(from)) storage.store(transaction, oid as never, tid, Buffer.from(text.replaceAll(from, to), 'latin1'));
+    if (text.includes(from))
+      storage.store(transaction, oid as never, tid, Buffer.from(text.replaceAll(from, to), 'latin1'));
   }
   await storage.commit(transaction);
 }

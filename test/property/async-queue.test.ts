@@ -89,16 +89,14 @@ test('a queue of several users offers its jobs as the plainest model does', asyn
             for (const delay of each.delays) {
               const name = putCount++;
               const beginMs = nowMs + delay;
-              view.do((queue) =>
-                queue.put(new Job(echo, name), delay === 0 ? {} : { beginAfter: new Date(beginMs) }),
-              );
+              view.do((queue) => queue.put(new Job(echo, name), delay === 0 ? {} : { beginAfter: new Date(beginMs) }));
               model.push({ name, beginMs, isScheduled: delay > 0, putAt: name });
             }
             break;
           case 'claim':
             for (let i = 0; i < each.count; i++) {
-              const passes = (name: unknown) => (name as number) % each.modulus === 0;
-              const job = view.do((queue) => queue.claim((candidate) => passes(candidate.args.at(0))));
+              const passes = (name: unknown): boolean => (name as number) % each.modulus === 0;
+              const job: Job | undefined = view.do((queue) => queue.claim((candidate) => passes(candidate.args.at(0))));
               const expected = modelOrder(model, nowMs).find((one) => one.beginMs <= nowMs && passes(one.name));
               assert.equal(job?.args.at(0), expected?.name);
               model = model.filter((one) => one !== expected);

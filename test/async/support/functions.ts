@@ -1,5 +1,5 @@
-import { Persistent, persistable } from 'holdfast/odb';
 import { type Agent, Failure, Job } from 'holdfast/async';
+import { Persistent, persistable } from 'holdfast/odb';
 
 /** What jobs of these tests left behind outside the database, in order. */
 export const calls: string[] = [];
@@ -80,6 +80,10 @@ export class Account extends Persistent {
   }
 }
 
+export function both(first: unknown, second: unknown): unknown[] {
+  return [first, second];
+}
+
 /** A job that knows who made it. */
 export class SignedJob extends Job {
   author = 'nobody';
@@ -102,6 +106,7 @@ export class SignedJob extends Job {
 
 persistable('tests', import.meta, {
   echo,
+  both,
   add,
   fortyTwo,
   explode,

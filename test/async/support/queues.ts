@@ -1,5 +1,5 @@
-import { type Connection, DB, TransactionManager } from 'holdfast/odb';
 import { Queue, Queues } from 'holdfast/async';
+import { type Connection, DB, TransactionManager } from 'holdfast/odb';
 import { ManualClock } from '../../support/manual-clock.js';
 
 /** A database in memory with an empty main queue, and a clock that the test moves. */
