@@ -249,10 +249,7 @@ export class Job<
 
   set beginBy(duration: Duration | undefined) {
     this._requireStatus([NEW, PENDING], 'beginBy can be set');
-    const ms = duration === undefined ? undefined : durationMs(duration);
-    if (ms !== undefined && ms < 0)
-      throw argumentRangeError('ARG_BEGIN_BY', `beginBy is ${ms} ms: it cannot be negative`);
-    this._beginBy = ms;
+    this._beginBy = duration === undefined ? undefined : beginByMs(duration);
   }
 
   /** Names of the quotas of its queue that limit it. Settable while the job is new or pending. */
@@ -729,6 +726,13 @@ function dateOf(ms: number | undefined): Date | undefined {
 export function timeOf(date: Date, what: string): number {
   const ms = date instanceof Date ? date.getTime() : Number.NaN;
   if (Number.isNaN(ms)) throw argumentRangeError('ARG_DATE', `${what} is ${inspect(date)}: give a valid Date`);
+  return ms;
+}
+
+/** @throws RangeError (`ARG_BEGIN_BY`) for a negative duration. */
+export function beginByMs(duration: Duration): number {
+  const ms = durationMs(duration);
+  if (ms < 0) throw argumentRangeError('ARG_BEGIN_BY', `beginBy is ${ms} ms: it cannot be negative`);
   return ms;
 }
 

@@ -70,20 +70,6 @@ export class JobChunk extends ManagedPersistent {
     this.#times.push(atMs);
   }
 
-  /** Puts a job where its time belongs: after those of the same time. */
-  insert(job: Job, atMs: number): void {
-    this.writable();
-    let low = 0;
-    let high = this.#times.length;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if ((this.#times[middle] as number) <= atMs) low = middle + 1;
-      else high = middle;
-    }
-    this.#jobs.splice(low, 0, job);
-    this.#times.splice(low, 0, atMs);
-  }
-
   /** Takes a job out; returns whether it was here. */
   remove(job: Job): boolean {
     this.readable();
@@ -224,6 +210,18 @@ export class Lane extends ManagedPersistent {
       return true;
     }
     return false;
+  }
+
+  /** Takes out the first job. */
+  shift(): LaneEntry | undefined {
+    for (let chunk = this.head; chunk; chunk = chunk.next) {
+      const entry = chunk.entry(0);
+      if (!entry) continue;
+      chunk.remove(entry.job);
+      this.#dropEmpty();
+      return entry;
+    }
+    return undefined;
   }
 
   /** The last chunk may be put to by a transaction that has not seen what we see: it is never let go of. */

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { argumentRangeError, argumentTypeError, type Duration, Logger, type LogLevel } from '../base/index.js';
 import {
+  BTree,
   type Connection,
   LookupError,
   Persistent,
@@ -11,8 +12,8 @@ import {
 import { Dispatchers } from './dispatcher-agents.js';
 import { BadStatusError, NoQueueError, UnknownQuotaError } from './errors.js';
 import { assignerUuid } from './instance-uuid.js';
-import { type Callable, Job, timeOf } from './job.js';
-import { JobChunk, Lane, type LaneEntry } from './lane.js';
+import { beginByMs, type Callable, Job, timeOf } from './job.js';
+import { Lane, type LaneEntry } from './lane.js';
 import { method } from './method.js';
 import { Quotas } from './quota.js';
 import type { RetryPolicyFactory } from './retry-policy.js';
@@ -35,19 +36,23 @@ export type JobFilter = (job: Job) => boolean;
 /** A lane that was not used for this long is let go of, if it is empty. */
 const LANE_IDLE_MS = 60_000;
 
-/** Which lane a connection puts to: one putter at a time lengthens a lane, so that puts do not meet. */
-const laneOfConnection = new WeakMap<object, WeakMap<Queue, Lane>>();
+/** So many scheduled jobs are put in order by one transaction; the rest follows with the next. */
+const FILED_COUNT_MAX = 1000;
+
+/** Which lanes a connection puts to: one putter at a time lengthens a lane, so that puts do not meet. */
+const lanesOfConnection = new WeakMap<object, WeakMap<PersistentMapping<Lane>, Lane>>();
 /** Names of functions and classes that jobs want and this process does not have: warned of once. */
 const warnedNames = new Set<string>();
 
 /**
  * Jobs in line, and those who work on them.
  *
- * Pending jobs stand in three places, which are read in this order:
+ * Pending jobs stand in these places, which are read in this order:
  *
  * - `putBack`: those that were interrupted; they come first.
  * - lanes: one for each connection that puts at a time, in chunks; and `scheduled`, ordered by `beginAfter`. What is due of both is
  *   merged by time.
+ * - inboxes: lanes for scheduled jobs. Whoever claims moves them to their place in `scheduled` first.
  *
  * Concurrent puts write different lanes. A put and a claim write different chunks, or merge. Two claims of one job do not merge: exactly
  * one wins. No counter is written by every put.
@@ -60,8 +65,9 @@ export class Queue extends Persistent {
   readonly quotas: Quotas;
   private readonly _lanes = new PersistentMapping<Lane>();
   private readonly _putBack = new Lane();
-  /** Ordered by time, in one chunk. */
-  private readonly _scheduled = new JobChunk();
+  private readonly _inboxes = new PersistentMapping<Lane>();
+  /** By time, and then by oid. */
+  private readonly _scheduled = new BTree<ScheduleKey, Job>();
 
   constructor() {
     super();
@@ -88,16 +94,17 @@ export class Queue extends Persistent {
     }
     for (const name of job.quotaNames) if (!this.quotas.get(name)) throw new UnknownQuotaError(name);
     if (options.beginAfter !== undefined) timeOf(options.beginAfter, 'beginAfter');
+    if (options.beginBy !== undefined) beginByMs(options.beginBy);
     if (options.beginAfter !== undefined) job.beginAfter = options.beginAfter;
     if (options.beginBy !== undefined) job.beginBy = options.beginBy;
     if (options.failureLogLevel !== undefined) job.failureLogLevel = options.failureLogLevel;
     if (options.retryPolicyFactory !== undefined) job.retryPolicyFactory = options.retryPolicyFactory;
     const nowMs = this.nowMs;
     const beginMs = job.beginAfter?.getTime() ?? nowMs;
-    const untyped = job as Job;
+    if (this._p_jar && !job._p_jar) (this._p_jar as unknown as Connection).add(job);
     job.moveTo(this, { beginAfterMs: beginMs, assignerUuid: job.assignerUuid ?? assignerUuid() });
-    if (beginMs > nowMs) this._scheduled.insert(untyped, beginMs);
-    else this._lane.put(untyped, nowMs);
+    if (beginMs > nowMs) this._laneOf(this._inboxes).put(job, beginMs);
+    else this._laneOf(this._lanes).put(job, nowMs);
     return job;
   }
 
@@ -109,7 +116,7 @@ export class Queue extends Persistent {
       this._putBack.put(job, this.nowMs);
     } else {
       job.moveTo(this, { beginAfterMs });
-      this._scheduled.insert(job, beginAfterMs);
+      this._laneOf(this._inboxes).put(job, beginAfterMs);
     }
   }
 
@@ -124,38 +131,46 @@ export class Queue extends Persistent {
     return (this._p_jar as Connection | undefined)?.now() ?? Date.now();
   }
 
-  private get _lane(): Lane {
+  private _laneOf(lanes: PersistentMapping<Lane>): Lane {
     const connection = (this._p_jar ?? this) as object;
-    let lanes = laneOfConnection.get(connection);
-    if (!lanes) {
-      lanes = new WeakMap();
-      laneOfConnection.set(connection, lanes);
+    let known = lanesOfConnection.get(connection);
+    if (!known) {
+      known = new WeakMap();
+      lanesOfConnection.set(connection, known);
     }
-    const known = lanes.get(this);
+    const own = known.get(lanes);
     // The transaction in which it was made may have been aborted, and it may have been let go of.
-    if (
-      known &&
-      known._p_jar === this._p_jar &&
-      known._p_oid !== undefined &&
-      this._lanes.has(laneKey(known)) &&
-      known.isOpen
-    ) {
-      return known;
-    }
+    const isUsable =
+      own && own._p_jar === this._p_jar && own._p_oid !== undefined && lanes.has(laneKey(own)) && own.isOpen;
+    if (isUsable) return own;
     const lane = new Lane();
-    if (this._p_jar) (this._p_jar as Connection).add(lane);
-    this._lanes.set(laneKey(lane), lane);
-    lanes.set(this, lane);
+    if (this._p_jar) (this._p_jar as unknown as Connection).add(lane);
+    lanes.set(laneKey(lane), lane);
+    known.set(lanes, lane);
     return lane;
   }
 
   /** For dispatchers: lets go of lanes that nobody puts to any more. */
   retireIdleLanes(): void {
     const before = this.nowMs - LANE_IDLE_MS;
-    for (const [key, lane] of [...this._lanes]) {
-      if (lane.lastUsedMs === 0 || lane.lastUsedMs > before || !lane.isEmpty) continue;
-      lane.close();
-      this._lanes.delete(key);
+    for (const lanes of [this._lanes, this._inboxes]) {
+      for (const [key, lane] of [...lanes]) {
+        if (lane.lastUsedMs === 0 || lane.lastUsedMs > before || !lane.isEmpty) continue;
+        lane.close();
+        lanes.delete(key);
+      }
+    }
+  }
+
+  /** Puts scheduled jobs in order: some of them, if they are many. Concurrent puts go on meanwhile, since they write inboxes alone. */
+  private _fileScheduled(): void {
+    let left = FILED_COUNT_MAX;
+    for (const inbox of this._inboxes.values()) {
+      for (; left > 0; left--) {
+        const entry = inbox.shift();
+        if (!entry) break;
+        this._scheduled.set([entry.atMs, entry.job._p_oid as number], entry.job);
+      }
     }
   }
 
@@ -163,37 +178,56 @@ export class Queue extends Persistent {
 
   /** Number of pending jobs. Sums the counts of all chunks. */
   get length(): number {
-    let count = this._putBack.count + this._scheduled.count;
-    for (const lane of this._lanes.values()) count += lane.count;
+    let count = this._scheduled.size;
+    for (const lane of this._allLanes()) count += lane.count;
     return count;
   }
 
-  /** Whether there is nothing to claim: looks at heads alone. */
+  /** Whether nothing is pending: looks at heads alone. */
   get isEmpty(): boolean {
-    if (!this._putBack.isEmpty || this._scheduled.count > 0) return false;
-    for (const lane of this._lanes.values()) if (!lane.isEmpty) return false;
+    if (!this._scheduled.isEmpty) return false;
+    for (const lane of this._allLanes()) if (!lane.isEmpty) return false;
     return true;
   }
 
   /** When the next job that is not due yet will be, in ms since the epoch. */
   get nextDueMs(): number | undefined {
-    return this._scheduled.entry(0)?.atMs;
+    let nextMs = Infinity;
+    for (const [atMs] of this._scheduled.keys()) {
+      nextMs = atMs;
+      break;
+    }
+    for (const inbox of this._inboxes.values()) for (const { atMs } of inbox.entries()) nextMs = Math.min(nextMs, atMs);
+    return nextMs === Infinity ? undefined : nextMs;
   }
 
   /** For dispatchers: records whose change may bring work. */
   *watchedOids(): Generator<number> {
     yield this._lanes._p_oid as number;
-    yield this._scheduled._p_oid as number;
-    for (const lane of [this._putBack, ...this._lanes.values()]) {
+    yield this._inboxes._p_oid as number;
+    for (const lane of this._allLanes()) {
       yield lane._p_oid as number;
       const { tail } = lane;
       if (tail) yield tail._p_oid as number;
     }
   }
 
+  private *_allLanes(): Generator<Lane> {
+    yield this._putBack;
+    yield* this._lanes.values();
+    yield* this._inboxes.values();
+  }
+
   /** Pending jobs in the order in which they would be offered. */
   *[Symbol.iterator](): Generator<Job> {
-    for (const { job } of this._inOrder(this.nowMs, true)) yield job;
+    const nowMs = this.nowMs;
+    const unfiled: LaneEntry[] = [];
+    for (const inbox of this._inboxes.values()) unfiled.push(...inbox.entries());
+    unfiled.sort((a, b) => a.atMs - b.atMs || (a.job._p_oid ?? Infinity) - (b.job._p_oid ?? Infinity));
+    const dueCount = unfiled.filter(({ atMs }) => atMs <= nowMs).length;
+    for (const { job } of this._dueInOrder(nowMs, unfiled.slice(0, dueCount))) yield job;
+    const future = merged([this._scheduledFrom(nowMs), place('unfiled', unfiled.slice(dueCount))]);
+    for (const { job } of future) yield job;
   }
 
   /** The pending job at a place; negative from the end. */
@@ -204,38 +238,24 @@ export class Queue extends Persistent {
     return undefined;
   }
 
-  /** Put-back jobs; then lanes and due scheduled jobs merged by time, a scheduled one first on a tie; then, if wanted, what is not due. */
-  private *_inOrder(nowMs: number, withFuture: boolean): Generator<LaneEntry> {
-    yield* this._putBack.entries();
-    const sources: Iterator<LaneEntry>[] = [this._due(nowMs)];
-    for (const lane of this._lanes.values()) sources.push(lane.entries());
-    const heads = sources.map((source) => source.next());
-    for (;;) {
-      let best = -1;
-      for (let i = 0; i < heads.length; i++) {
-        const head = heads[i] as IteratorResult<LaneEntry>;
-        if (head.done) continue;
-        if (best < 0 || head.value.atMs < ((heads[best] as IteratorResult<LaneEntry>).value as LaneEntry).atMs)
-          best = i;
-      }
-      if (best < 0) break;
-      yield (heads[best] as IteratorResult<LaneEntry>).value as LaneEntry;
-      heads[best] = (sources[best] as Iterator<LaneEntry>).next();
-    }
-    if (!withFuture) return;
-    for (let i = 0; ; i++) {
-      const entry = this._scheduled.entry(i);
-      if (!entry) return;
-      if (entry.atMs > nowMs) yield entry;
+  /** Put-back jobs; then lanes and due scheduled jobs merged by time, a scheduled one first on a tie. */
+  private *_dueInOrder(nowMs: number, unfiled: readonly LaneEntry[]): Generator<PlacedEntry> {
+    yield* place(this._putBack, this._putBack.entries());
+    const sources = [this._scheduledUntil(nowMs), place('unfiled', unfiled)];
+    for (const lane of this._lanes.values()) sources.push(place(lane, lane.entries()));
+    yield* merged(sources);
+  }
+
+  private *_scheduledUntil(nowMs: number): Generator<PlacedEntry> {
+    for (const [[atMs], job] of this._scheduled) {
+      if (atMs > nowMs) return;
+      yield { job, atMs, place: 'scheduled' };
     }
   }
 
-  private *_due(nowMs: number): Generator<LaneEntry> {
-    for (let i = 0; ; i++) {
-      const entry = this._scheduled.entry(i);
-      if (!entry || entry.atMs > nowMs) return;
-      yield entry;
-    }
+  private *_scheduledFrom(nowMs: number): Generator<PlacedEntry> {
+    for (const [[atMs], job] of this._scheduled.entries({ min: [nowMs, Infinity] }))
+      yield { job, atMs, place: 'scheduled' };
   }
 
   // ---------------------------------------------------------------- taking
@@ -260,9 +280,19 @@ export class Queue extends Persistent {
   }
 
   private _takeOut(job: Job): boolean {
-    if (this._putBack.remove(job) || this._scheduled.remove(job)) return true;
-    for (const lane of this._lanes.values()) if (lane.remove(job)) return true;
+    if (this._unschedule(job)) return true;
+    for (const lane of this._allLanes()) if (lane.remove(job)) return true;
     return false;
+  }
+
+  private _unschedule(job: Job): boolean {
+    if (!job.beginAfter || job._p_oid === undefined) return false;
+    return this._scheduled.delete([job.beginAfter.getTime(), job._p_oid]);
+  }
+
+  private _takeFrom({ job, place }: PlacedEntry): void {
+    if (place instanceof Lane) place.remove(job);
+    else this._unschedule(job);
   }
 
   /**
@@ -271,17 +301,19 @@ export class Queue extends Persistent {
    */
   claim(filter?: JobFilter, fallback?: Job): Job | undefined {
     const nowMs = this.nowMs;
-    for (const { job } of this._inOrder(nowMs, false)) {
+    this._fileScheduled();
+    for (const entry of this._dueInOrder(nowMs, [])) {
+      const { job } = entry;
       if (!this._isKnown(job)) continue;
       const expired = job.beginBy !== undefined && nowMs > (job.beginAfter?.getTime() ?? nowMs) + job.beginBy;
       // The system's own jobs belong to the job that they act for.
       if (filter && !filter(job.actsFor ?? job)) continue;
       if (expired) {
-        this._takeOut(job);
+        this._takeFrom(entry);
         return systemJob(method(job as Job, 'fail'), job, this);
       }
       if (!this._takeQuotas(job)) continue;
-      this._takeOut(job);
+      this._takeFrom(entry);
       job.moveTo(undefined);
       return job;
     }
@@ -317,6 +349,35 @@ export class Queue extends Persistent {
     }
     for (const quota of quotas) quota.add(job);
     return true;
+  }
+}
+
+type ScheduleKey = readonly [atMs: number, oid: number];
+
+/** A job in line, and where it stands. */
+interface PlacedEntry extends LaneEntry {
+  readonly place: Lane | 'scheduled' | 'unfiled';
+}
+
+function* place(at: PlacedEntry['place'], entries: Iterable<LaneEntry>): Generator<PlacedEntry> {
+  for (const { job, atMs } of entries) yield { job, atMs, place: at };
+}
+
+/** Merges entries that are each in order by time; of those with the same time, those of an earlier source come first. */
+function* merged(sources: readonly Iterator<PlacedEntry>[]): Generator<PlacedEntry> {
+  const heads = sources.map((source) => source.next());
+  for (;;) {
+    let best = -1;
+    let bestMs = Infinity;
+    for (let i = 0; i < heads.length; i++) {
+      const head = heads[i] as IteratorResult<PlacedEntry, undefined>;
+      if (head.done || (best >= 0 && head.value.atMs >= bestMs)) continue;
+      best = i;
+      bestMs = head.value.atMs;
+    }
+    if (best < 0) return;
+    yield heads[best]?.value as PlacedEntry;
+    heads[best] = (sources[best] as Iterator<PlacedEntry>).next();
   }
 }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { getDefaultQueue, Job, Queue, Queues } from 'holdfast/async';
-import { setLogLevel, setLogSink } from 'holdfast/odb';
+import { type Oid, POSKeyError, type Revision, setLogLevel, setLogSink } from 'holdfast/odb';
 import { add, echo, fortyTwo, onlyEcho } from './support/functions.js';
 import { QueueSite, type View } from './support/queues.js';
 
@@ -381,8 +381,17 @@ async function renameInRecords(site: QueueSite, from: string, to: string): Promi
     extension: new Uint8Array(0),
   };
   storage.tpcBegin(transaction);
-  for (let oid = 1; oid <= storage.length; oid++) {
-    const { data, tid } = storage.load(oid as never);
+  const oidsEnd = storage.newOid();
+  for (let oid = 1; oid < oidsEnd; oid++) {
+    let revision: Revision;
+    try {
+      revision = storage.load(oid as Oid);
+    } catch (error) {
+      // Not every oid that was given out was used.
+      if (error instanceof POSKeyError) continue;
+      throw error;
+    }
+    const { data, tid } = revision;
     const text = Buffer.from(data).toString('latin1');
     if (text.includes(from))
       storage.store(transaction, oid as never, tid, Buffer.from(text.replaceAll(from, to), 'latin1'));
