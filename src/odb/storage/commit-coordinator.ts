@@ -75,6 +75,8 @@ export class CommitCoordinator {
   readonly #resolver: () => ConflictResolver | undefined;
   /** Accepted, not flushed. */
   readonly #overlay = new Map<Oid, { readonly tid: Tid; readonly data: Uint8Array }>();
+  /** Those who wait until an accepted transaction is published, or has failed. */
+  readonly #watched = new Map<Tid, Deferred<void>>();
   /** Current tids of objects that were lately written; two generations, of which the older is dropped whole. */
   #recent = new Map<Oid, Tid>();
   #older = new Map<Oid, Tid>();
@@ -106,7 +108,13 @@ export class CommitCoordinator {
   /** Vote and finish in one step. */
   async commit(request: CommitRequest): Promise<CommitOutcome> {
     if (this.#voted) await this.#turn();
-    const accepted = this.#accept(request, false);
+    let accepted: AcceptedTransaction;
+    try {
+      accepted = this.#accept(request, false);
+    } catch (error) {
+      await this.#seen(error);
+      throw error;
+    }
     await this.#write(accepted);
     return { tid: accepted.tid, resolved: accepted.resolved };
   }
@@ -124,7 +132,10 @@ export class CommitCoordinator {
       return accepted;
     } catch (error) {
       this.#endVote();
-      if (!accepted) throw error;
+      if (!accepted) {
+        await this.#seen(error);
+        throw error;
+      }
       this.#forget(accepted);
       this.#noteFailure(error);
       throw writeFailed(error);
@@ -161,6 +172,29 @@ export class CommitCoordinator {
   /** Resolves when all that was accepted is written, or has failed. */
   async drain(): Promise<void> {
     while (this.#flushing) await this.#flushing;
+  }
+
+  /**
+   * A conflict with what is still being written is told once that can be seen: who runs the transaction again at once would read the
+   * same old state, and meet the same conflict.
+   */
+  async #seen(error: unknown): Promise<void> {
+    if (!(error instanceof ConflictError || error instanceof ReadConflictError)) return;
+    const pending = this.#overlay.get(error.oid);
+    if (!pending) return;
+    let watched = this.#watched.get(pending.tid);
+    if (!watched) {
+      watched = deferred();
+      this.#watched.set(pending.tid, watched);
+    }
+    await watched.promise;
+  }
+
+  #tellWatchers(tid: Tid): void {
+    const watched = this.#watched.get(tid);
+    if (!watched) return;
+    this.#watched.delete(tid);
+    watched.resolve();
   }
 
   /** Waits until nothing is voted. */
@@ -256,6 +290,7 @@ export class CommitCoordinator {
         this.#settled(accepted);
         this.#backend.publish(accepted);
         done.resolve();
+        this.#tellWatchers(accepted.tid);
       }
       // Those who commit in company tend to commit again at once: the next flush waits for them until the end of this turn.
       if (group.length > 1) await new Promise(setImmediate);
@@ -292,6 +327,7 @@ export class CommitCoordinator {
     for (const { oid } of records) {
       if (this.#overlay.get(oid)?.tid === tid) this.#overlay.delete(oid);
     }
+    this.#tellWatchers(tid);
   }
 }
 
