@@ -234,7 +234,8 @@ export class Dispatcher {
   #want(what: 'refill' | 'poll'): void {
     if (this.#state !== 'running') return;
     if (this.#wanted !== 'poll') this.#wanted = what;
-    this.#cycle ??= this.#run();
+    // Ordering: who is told of a commit cannot read it before everybody was told.
+    this.#cycle ??= Promise.resolve().then(() => this.#run());
   }
 
   /** Resolves when a poll that begins now, or later, is over. */

@@ -128,7 +128,7 @@ export class Queue extends Persistent {
 
   /** The time that counts: the storage's. In ms since the epoch. */
   get nowMs(): number {
-    return (this._p_jar as Connection | undefined)?.now() ?? Date.now();
+    return Math.floor((this._p_jar as Connection | undefined)?.now() ?? Date.now());
   }
 
   private _laneOf(lanes: PersistentMapping<Lane>): Lane {

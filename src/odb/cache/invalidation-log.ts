@@ -26,24 +26,29 @@ export class InvalidationLog implements InvalidationListener {
   }
 
   /**
-   * Calls `changed` for each object changed since `cursor`, with the transaction; `lost` instead, where that cannot be
-   * told. Returns the new cursor.
+   * Calls `changed` for each object changed since `cursor` by transactions up to `until`, with the transaction; `lost` instead, where
+   * that cannot be told. Returns the new cursor.
+   *
+   * What is newer than the view that is taken has to be told of with a later one: an object dropped now would be loaded again as it was,
+   * and never be told of again.
    */
-  read(cursor: number, changed: (oid: Oid, tid: Tid) => void, lost: () => void): number {
-    const { end } = this;
+  read(cursor: number, until: Tid, changed: (oid: Oid, tid: Tid) => void, lost: () => void): number {
     if (cursor < this.#first) {
       lost();
-      return end;
+      cursor = this.#first;
     }
-    for (let i = cursor - this.#first; i < this.#entries.length; i++) {
-      const { tid, oids } = this.#entries[i] as { tid: Tid; oids: readonly Oid[] | undefined };
-      if (!oids) {
+    let isLost = false;
+    for (; cursor < this.end; cursor++) {
+      const { tid, oids } = this.#entries[cursor - this.#first] as { tid: Tid; oids: readonly Oid[] | undefined };
+      if (tid > until) break;
+      if (isLost) continue;
+      if (oids) for (const oid of oids) changed(oid, tid);
+      else {
         lost();
-        return end;
+        isLost = true;
       }
-      for (const oid of oids) changed(oid, tid);
     }
-    return end;
+    return cursor;
   }
 
   #push(tid: Tid, oids: readonly Oid[] | undefined): void {

@@ -343,7 +343,12 @@ export class Connection<Root extends object = Record<string, unknown>>
     const published = this.#storage.poll();
     const log = this.#owner.invalidations;
     if (this.#invalidationCursor !== log.end) {
-      this.#invalidationCursor = log.read(this.#invalidationCursor, this.#invalidate, this.#invalidateEverything);
+      this.#invalidationCursor = log.read(
+        this.#invalidationCursor,
+        published,
+        this.#invalidate,
+        this.#invalidateEverything,
+      );
     }
     this.#before = (published + 1) as Tid;
     if (this.#readCurrent.size > 0) this.#readCurrent.clear();

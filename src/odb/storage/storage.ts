@@ -171,7 +171,10 @@ export interface DataRecord {
   readonly data: Uint8Array | undefined;
 }
 
-/** Told of what was published. Calls come in tid order, and must not throw. */
+/**
+ * Told of what is published. Calls come in tid order, and must not throw. A listener takes note, and begins no transaction: what it is
+ * told of can be read once it has returned.
+ */
 export interface InvalidationListener {
   /** The transaction `tid` changed these objects. */
   invalidate(tid: Tid, oids: readonly Oid[]): void;
