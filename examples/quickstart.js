@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { DB, getDefaultQueue, installQueues, Job, parallel, transaction } from 'holdfast';
 import { generateSample, processSamples } from './pi.js';
 
-const DARTS = 50_000_000;
+const DARTS = 100_000_000;
 const PROGRESS_MS = 100;
 const END_MS = 15_000;
 
@@ -21,9 +21,11 @@ const data = mkdtempSync(join(tmpdir(), 'holdfast-quickstart-'));
 
 /** The processes that we have started, in order. */
 const started = [];
-const interrupt = new AbortController();
-for (const signal of ['SIGINT', 'SIGTERM'])
-  process.once(signal, () => interrupt.abort(new Error(`ended by ${signal}`)));
+/** Rejects when this program is told to end. */
+const interrupted = new Promise((_, reject) => {
+  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => reject(new Error(`ended by ${signal}`)));
+});
+interrupted.catch(() => {});
 
 /** Starts one of holdfast's programs in a directory; resolves to the line that it prints when it is ready. */
 async function start(bin, args, cwd) {
@@ -65,16 +67,7 @@ async function endAll() {
 }
 
 /** Resolves as `promise` does, unless this program is interrupted first. */
-function orInterrupt(promise) {
-  const { signal } = interrupt;
-  return Promise.race([
-    promise,
-    new Promise((_, reject) => {
-      if (signal.aborted) reject(signal.reason);
-      signal.addEventListener('abort', () => reject(signal.reason), { once: true });
-    }),
-  ]);
-}
+const orInterrupt = (promise) => Promise.race([promise, interrupted]);
 
 /** Puts a job, waits for its result, and shows meanwhile how far it is. */
 async function estimate(queue, title, parts) {
