@@ -1,0 +1,50 @@
+import type { Block } from './parse.js';
+
+/** Matches a statement that says what it results in. */
+const ASSERTION = /^(\s*)(?!\/\/)(\S.*?);?\s*\/\/ => (.*)$/;
+
+/**
+ * The module that the `ts` blocks of one session make up. Each line stands where it stands in the document, so that whatever names a
+ * line names that of the document. Between two blocks the module waits until it is told to go on.
+ */
+export function programOf(blocks: readonly Block[]): string {
+  const lines: string[] = ["import { __check, __step } from './__harness.js';"];
+  blocks.forEach((block, index) => {
+    while (lines.length < block.line - 1) lines.push('');
+    for (const line of block.code.split('\n')) lines.push(asserted(line));
+    lines[lines.length - 1] += ` ;await __step(${index});`;
+  });
+  return `${lines.join('\n')}\n`;
+}
+
+function asserted(line: string): string {
+  const [, indent, expression, expected] = ASSERTION.exec(line) ?? [];
+  if (expression === undefined || expected === undefined) return line;
+  return `${indent}__check(${expression}, ${JSON.stringify(expected.trim())});`;
+}
+
+/** What a session imports: asserts, and waits for its turn. */
+export const HARNESS = `
+import assert from 'node:assert/strict';
+import { inspect } from 'node:util';
+
+export function __check(value: unknown, expected: string): void {
+  if (!expected.includes('…')) {
+    assert.deepStrictEqual(value, new Function('return (' + expected + ')')());
+    return;
+  }
+  const shown = inspect(value, { breakLength: Infinity });
+  const pattern = expected.split('…').map((part) => part.replace(/[.*+?^$\{}()|[\\]\\\\]/g, '\\\\$&')).join('.*');
+  assert.match(shown, new RegExp('^' + pattern + '$', 's'));
+}
+
+export function __step(index: number): Promise<void> {
+  process.send!({ done: index });
+  return new Promise((resolve) => {
+    process.once('message', (message: { last: boolean }) => {
+      if (message.last) process.disconnect();
+      resolve();
+    });
+  });
+}
+`;
