@@ -1,4 +1,4 @@
-import { type Clock, type Duration, durationMs, retryOf, systemClock, type Timer } from '../base/index.js';
+import { type Clock, type Duration, delay, durationMs, retryOf, systemClock, type Timer } from '../base/index.js';
 import { type Connection, type DB, type Oid, ROOT_OID, type Tid, TransactionManager } from '../odb/index.js';
 import type { Agent } from './agent.js';
 import { AgentSlots } from './agent-slots.js';
@@ -46,6 +46,8 @@ export interface DispatcherStatus {
 }
 
 const CLAIM_TRIES = 5;
+/** How long the database has for each of the last things that a dispatcher does in it. */
+const LEAVE_LIMIT_MS = 3000;
 const RECONNECT_FIRST_MS = 500;
 const RECONNECT_MAX_MS = 10_000;
 const CLAIM_LOCK_WAIT_MS = 1000;
@@ -174,21 +176,19 @@ export class Dispatcher {
     this.#pollTimer?.cancel();
     this.#dueTimer?.cancel();
     this.#unsubscribe?.();
-    await this.#cycle;
+    // A database that cannot be reached must not keep the process from its end: what is left is then cleaned up by siblings, or by the
+    // next start.
+    if (this.#cycle) await this.#patiently(this.#cycle, 'its last poll is not over');
     await Promise.all([...this.#slots.values()].map((slots) => slots.stop(this.#graceMs)));
-    try {
-      await this.#leaveQueues();
-    } catch (error) {
-      eventLog.error(
-        `dispatcher ${this.uuid}: its agents could not be cleaned up; siblings will, or its next start`,
-        error,
-      );
-    }
-    await this.#siblings?.close();
+    await this.#patiently(this.#leaveQueues(), 'its agents could not be cleaned up; siblings will, or its next start');
+    if (this.#siblings) await this.#patiently(this.#siblings.close(), 'its lock could not be given back');
     for (const slots of this.#slots.values()) this.db.poolSize -= slots.size;
     this.#slots.clear();
-    if (this.#manager.current) this.#manager.current.abort();
-    this.#connection?.close();
+    const { current } = this.#manager;
+    if (current?.status !== 'committing') {
+      current?.abort();
+      this.#connection?.close();
+    }
     this.#connection = undefined;
     this.db.poolSize -= 1;
     this.#state = 'stopped';
@@ -196,6 +196,23 @@ export class Dispatcher {
     for (const fn of this.#deactivatedListeners.splice(0)) fn();
     eventLog.info(`dispatcher ${this.uuid}: deactivated`);
     for (const done of this.#pollWaiters.splice(0)) done();
+  }
+
+  /** Waits for a part of the end, but not for ever; what goes wrong is logged, and no more. */
+  async #patiently(work: Promise<void>, otherwise: string): Promise<void> {
+    const patience = new AbortController();
+    const late = delay(this.reactor, LEAVE_LIMIT_MS, { signal: patience.signal }).then(() => {
+      throw new Error(`the database did not answer within ${LEAVE_LIMIT_MS} ms`);
+    });
+    late.catch(() => {});
+    work.catch(() => {});
+    try {
+      await Promise.race([work, late]);
+    } catch (error) {
+      eventLog.error(`dispatcher ${this.uuid}: ${otherwise}`, error);
+    } finally {
+      patience.abort();
+    }
   }
 
   async #leaveQueues(): Promise<void> {
