@@ -319,7 +319,7 @@ test('who comes back is told what it missed, or that this is too long ago', asyn
 });
 
 test('who does not read what it is told is dropped, and harms nobody', async () => {
-  await listen({ maxBacklog: '64KB' });
+  await listen({ maxBacklog: '512KB' });
   const [slow, good] = [await RawClient.welcome(), await RawClient.welcome()];
   slow.socket.pause();
   // Loopback sockets take megabytes before they are full.

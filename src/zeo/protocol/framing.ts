@@ -10,6 +10,7 @@ import { MAGIC } from './version.js';
  *     packet         type, id, body
  *     crc      u32   CRC-32 of channel and packet
  */
+const NOTHING = Buffer.alloc(0);
 const LENGTH_BYTES = 4;
 const CHANNEL_BYTES = 4;
 const CRC_BYTES = 4;
@@ -38,6 +39,7 @@ export class FrameDecoder {
   #pieceBytes = 0;
   /** Bytes that the incomplete frame needs before anything can be done. */
   #needed = LENGTH_BYTES;
+  #isPaused = false;
 
   /** @param onFrame gets channel and packet; the packet's bytes lie in a larger buffer. */
   constructor(options: {
@@ -58,6 +60,18 @@ export class FrameDecoder {
     this.#frameBytesMax = frameBytesMax;
   }
 
+  /** Hands on no further frame until `resume`; what comes meanwhile is kept. May be called while a frame is handed on. */
+  pause(): void {
+    this.#isPaused = true;
+  }
+
+  /** Goes on with what was kept. @throws as `push`. */
+  resume(): void {
+    if (!this.#isPaused) return;
+    this.#isPaused = false;
+    if (this.#pieceBytes > 0) this.push(NOTHING);
+  }
+
   /**
    * Takes the next bytes of the stream.
    *
@@ -68,14 +82,14 @@ export class FrameDecoder {
     if (this.#pieceBytes > 0) {
       this.#pieces.push(input);
       this.#pieceBytes += input.length;
-      if (this.#pieceBytes < this.#needed) return;
+      if (this.#pieceBytes < this.#needed || this.#isPaused) return;
       input = Buffer.concat(this.#pieces);
       this.#pieces = [];
       this.#pieceBytes = 0;
     }
     let offset = 0;
     this.#needed = LENGTH_BYTES;
-    while (input.length - offset >= LENGTH_BYTES) {
+    while (!this.#isPaused && input.length - offset >= LENGTH_BYTES) {
       const length = readUint32(input, offset);
       this.#checkLength(length);
       if (input.length - offset < LENGTH_BYTES + length) {

@@ -37,13 +37,16 @@ export class FrameSocket {
     this.#decoder = new FrameDecoder({
       frameBytesMax: options.frameBytesMax,
       onFrame: (channel, packet) => {
-        if (!this.#isClosed) this.#handlers.frame(channel, packet);
+        if (this.#isClosed) return;
+        this.#handlers.frame(channel, packet);
+        // Who does not take answers may not ask for more.
+        if (this.bufferedBytes > OUTPUT_HIGH_BYTES) this.#pause();
       },
     });
     socket.setNoDelay(true);
     socket.setKeepAlive(true, KEEP_ALIVE_MS);
     socket.on('data', (chunk) => this.#receive(chunk));
-    socket.on('drain', () => socket.resume());
+    socket.on('drain', () => this.#resume());
     socket.on('end', () => this.destroy());
     socket.on('error', (error) => this.destroy(error));
     socket.on('close', () => this.destroy());
@@ -135,15 +138,29 @@ export class FrameSocket {
       for (const frame of output) socket.write(frame);
       socket.uncork();
     }
-    // Who does not take answers may not ask for more.
-    if (socket.writableLength > OUTPUT_HIGH_BYTES) socket.pause();
+    if (socket.writableLength > OUTPUT_HIGH_BYTES) this.#pause();
   }
 
   #receive(chunk: Buffer): void {
     if (this.#isClosed) return;
     this.#bytesIn += chunk.length;
+    this.#decode(() => this.#decoder.push(chunk));
+  }
+
+  #pause(): void {
+    this.#decoder.pause();
+    this.#socket.pause();
+  }
+
+  #resume(): void {
+    if (this.#isClosed) return;
+    this.#socket.resume();
+    this.#decode(() => this.#decoder.resume());
+  }
+
+  #decode(step: () => void): void {
     try {
-      this.#decoder.push(chunk);
+      step();
     } catch (error) {
       this.destroy(error as Error);
       if (error instanceof InvariantError) throw error;
