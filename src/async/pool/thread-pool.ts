@@ -277,6 +277,12 @@ export class ThreadPool implements WorkerPool {
       const reason = `its worker thread ${slot.name} ${error ? `died: ${error.message}` : `exited with code ${exitCode}`}`;
       events.error(`\`\`${work.job.call}\`\` is interrupted: ${reason}`, error);
       this.#jobEnded(slot, { kind: 'interrupted', reason });
+    } else if (state === 'starting') {
+      // Ordering: before the next one is started, so that one that cannot start is not tried again at once, for ever.
+      this.#startFailed(
+        slot.name,
+        error ?? new Error(`the worker thread ended with exit code ${exitCode} while it started`),
+      );
     } else if (state === 'idle') {
       events.error(`the worker thread ${slot.name} ended while it had no job`, error);
     }
