@@ -68,9 +68,9 @@ function classNamesOf(error: Error): string[] {
     at && at !== Object.prototype;
     at = Object.getPrototypeOf(at)
   ) {
-    const { constructor } = at as { constructor: { name: string } & (new () => unknown) };
-    const persistent = nameOf(constructor);
-    for (const name of [persistent, constructor.name]) if (name && !names.includes(name)) names.push(name);
+    const { constructor: cls } = at as { constructor: { name: string } & (new () => unknown) };
+    const persistent = nameOf(cls);
+    for (const name of [persistent, cls.name]) if (name && !names.includes(name)) names.push(name);
   }
   // People look for the plain name first.
   if (error.name && names[0] !== error.name) return [error.name, ...names.filter((name) => name !== error.name)];

@@ -149,8 +149,6 @@ export class RetryCommonForever extends CommonPolicy {
 
 /** No to everything: what the job does is done at most once. */
 export class NeverRetry implements RetryPolicy {
-  constructor(_job?: Job) {}
-
   jobError(): boolean {
     return false;
   }

@@ -159,7 +159,7 @@ test('processes that make the file at the same time agree on one UUID', async ()
 });
 
 test('who puts a job is the instance that the process is, or the process itself; no file is made for it', () => {
-  const { stdout } = inAnotherProcess('process.stdout.write(`${m.assignerUuid()} ${m.assignerUuid()}`)');
+  const { stdout } = inAnotherProcess("process.stdout.write([m.assignerUuid(), m.assignerUuid()].join(' '))");
   const [uuid, again] = stdout.split(' ');
   assert.equal(version(uuid as string), 1);
   assert.equal(again, uuid);

@@ -443,6 +443,6 @@ function resolvedName(cls: string): string {
 
 /** Whether the value is made by the runtime (a promise, a socket's handle, …), so that naming its class would not help. */
 function isBuiltin(value: object): boolean {
-  const { constructor } = Object.getPrototypeOf(value) as { constructor?: unknown };
-  return typeof constructor === 'function' && /\[native code\]/.test(Function.prototype.toString.call(constructor));
+  const { constructor: cls } = Object.getPrototypeOf(value) as { constructor?: unknown };
+  return typeof cls === 'function' && /\[native code\]/.test(Function.prototype.toString.call(cls));
 }

@@ -151,7 +151,13 @@ export abstract class BaseStorage implements Storage {
     if (this.#transactions.has(transaction)) {
       throw new StorageTransactionError('tpcBegin: this transaction is under way already');
     }
-    this.#transactions.set(transaction, { phase: 'open', stores: [], checks: [], accepted: undefined, decided: undefined });
+    this.#transactions.set(transaction, {
+      phase: 'open',
+      stores: [],
+      checks: [],
+      accepted: undefined,
+      decided: undefined,
+    });
   }
 
   store(transaction: StorageTransaction, oid: Oid, serial: Tid, data: Uint8Array): void {
