@@ -1,0 +1,120 @@
+import { statSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Connection, DB, type DBOptions, PersistentList, TransactionManager } from 'holdfast/odb';
+import { type Bench, elapsedMs, perSecond } from '../harness.js';
+import { Item } from '../support/objects.js';
+import { withDatabase, withDirectory } from '../support/places.js';
+
+const OBJECTS = 1000;
+
+/** How many objects a second can be added, changed, loaded and read? */
+export async function objects(bench: Bench): Promise<void> {
+  await changes(bench, { history: 'none' }, "history: 'none'", { added: 100_000, updated: 100_000 });
+  await changes(bench, { history: 'all' }, 'with history', { added: undefined, updated: 55_000 });
+  await loads(bench);
+  await opening(bench);
+}
+
+async function changes(
+  bench: Bench,
+  options: DBOptions,
+  title: string,
+  targets: { added: number | undefined; updated: number },
+): Promise<void> {
+  await withDatabase(async (db) => {
+    const transactionManager = new TransactionManager();
+    const connection = db.open({ transactionManager });
+    const added = await bench.samples(() =>
+      perSecond(OBJECTS, async () => {
+        const items = new PersistentList<Item>();
+        for (let i = 0; i < OBJECTS; i++) items.push(new Item());
+        connection.root.set('items', items);
+        await transactionManager.commit();
+      }),
+    );
+    const target = targets.added === undefined ? undefined : { atLeast: targets.added };
+    bench.row(`add 1,000 new objects in one durable commit, ${title}`, 'objects/s', added, target);
+    const items = [...(connection.root.get('items') as PersistentList<Item>)];
+    const updated = await bench.samples(() =>
+      perSecond(OBJECTS, async () => {
+        for (const item of items) item.count++;
+        await transactionManager.commit();
+      }),
+    );
+    bench.row(`update 1,000 loaded objects in one durable commit, ${title}`, 'objects/s', updated, {
+      atLeast: targets.updated,
+    });
+    connection.close();
+  }, options);
+}
+
+async function loads(bench: Bench): Promise<void> {
+  await withDatabase(async (db) => {
+    const transactionManager = new TransactionManager();
+    const connection = db.open({ transactionManager });
+    const list = new PersistentList<Item>();
+    for (let i = 0; i < OBJECTS; i++) list.push(new Item());
+    connection.root.set('items', list);
+    await transactionManager.commit();
+    const items = [...list];
+    const cold = await bench.samples(() => {
+      connection.cacheMinimize();
+      return perSecond(OBJECTS, () => sumOf(items));
+    });
+    bench.row('cold: load 1,000 ghosts, empty object cache', 'objects/s', cold, { atLeast: 120_000 });
+    const rounds = bench.size(2000, 20);
+    const steamin = await bench.samples(() =>
+      perSecond(OBJECTS * rounds, () => {
+        for (let round = 0; round < rounds; round++) sumOf(items);
+      }),
+    );
+    bench.row('steamin: read 1,000 cached objects', 'objects/s', steamin, { atLeast: 50_000_000 });
+    connection.close();
+  });
+}
+
+async function opening(bench: Bench): Promise<void> {
+  const count = bench.size(100_000, 1000);
+  await withDirectory(async (directory) => {
+    const path = join(directory, 'bench.fs');
+    const filled = await DB.open(path, { history: 'none' });
+    await fill(filled, count);
+    await filled.close();
+    const ms = await bench.samples(async () => {
+      let db: DB | undefined;
+      const elapsed = await elapsedMs(async () => {
+        db = await DB.open(path, { history: 'none' });
+      });
+      await db?.close();
+      return elapsed;
+    });
+    bench.row(`open a database of ${count.toLocaleString('en')} objects`, 'ms', ms, { atMost: 100 });
+    const bytes = await bytesIn(path);
+    bench.row('bytes on disk for each of them, not compacted', 'bytes', [bytes / count]);
+  });
+}
+
+async function fill(db: DB, count: number): Promise<void> {
+  const transactionManager = new TransactionManager();
+  const connection: Connection = db.open({ transactionManager });
+  for (let done = 0; done < count; done += OBJECTS) {
+    const items = new PersistentList<Item>();
+    for (let i = 0; i < OBJECTS; i++) items.push(new Item());
+    connection.root.set(`items ${done}`, items);
+    await transactionManager.commit();
+  }
+  connection.close();
+}
+
+function sumOf(items: readonly Item[]): number {
+  let sum = 0;
+  for (const item of items) sum += item.count;
+  return sum;
+}
+
+async function bytesIn(directory: string): Promise<number> {
+  let bytes = 0;
+  for (const name of await readdir(directory, { recursive: true })) bytes += statSync(join(directory, name)).size;
+  return bytes;
+}
