@@ -24,8 +24,10 @@ export interface AgentSlotsOptions {
   readonly agentName: string;
   readonly size: number;
   readonly poolKind: PoolKind;
-  /** A slot is free, or there is something to file. */
+  /** A slot is free. */
   free(): void;
+  /** There is something to file, which does not press. */
+  toFile(): void;
 }
 
 /** How often one value is left in a bounded text. */
@@ -102,19 +104,18 @@ export class AgentSlots {
     this.#busyCount++;
     this.#running.add(claimed.oid);
     let isFree = false;
-    const free = () => {
-      if (isFree) return;
-      isFree = true;
-      this.#busyCount--;
-    };
     this.#pool.start(claimed, {
       finishing: () => {
-        free();
+        isFree = true;
+        this.#busyCount--;
         this.#options.free();
       },
       ended: (outcome) => {
-        free();
+        if (!isFree) this.#busyCount--;
         this.#ended(claimed, outcome);
+        // Ordering: what was told of when the slot became free would be too early to be filed with that refill.
+        if (isFree && outcome.kind === 'completed') this.#options.toFile();
+        else this.#options.free();
       },
     });
   }
@@ -139,7 +140,6 @@ export class AgentSlots {
       case 'reassigned':
         break;
     }
-    this.#options.free();
   }
 
   /**

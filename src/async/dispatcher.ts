@@ -46,6 +46,8 @@ export interface DispatcherStatus {
 }
 
 const CLAIM_TRIES = 5;
+/** How long a completed job may wait to be filed, where nothing is claimed meanwhile. */
+const FILE_DELAY_MS = 50;
 /** How long the database has for each of the last things that a dispatcher does in it. */
 const LEAVE_LIMIT_MS = 3000;
 const RECONNECT_FIRST_MS = 500;
@@ -80,6 +82,7 @@ export class Dispatcher {
   #state: 'stopped' | 'running' | 'stopping' = 'stopped';
   #pollTimer: Timer | undefined;
   #dueTimer: Timer | undefined;
+  #fileTimer: Timer | undefined;
   #unsubscribe: (() => void) | undefined;
   #siblings: SiblingWatch | undefined;
   /** Records whose change may bring work, and those that say who serves it, as of the last refill. */
@@ -175,6 +178,7 @@ export class Dispatcher {
     this.#state = 'stopping';
     this.#pollTimer?.cancel();
     this.#dueTimer?.cancel();
+    this.#fileTimer?.cancel();
     this.#unsubscribe?.();
     // A database that cannot be reached must not keep the process from its end: what is left is then cleaned up by siblings, or by the
     // next start.
@@ -253,6 +257,11 @@ export class Dispatcher {
     if (this.#wanted !== 'poll') this.#wanted = what;
     // Ordering: who is told of a commit cannot read it before everybody was told.
     this.#cycle ??= Promise.resolve().then(() => this.#run());
+  }
+
+  /** Has a refill made in a while, unless there is one before: what is to be filed then goes with what it claims. */
+  #wantSoon(): void {
+    this.#fileTimer ??= this.reactor.schedule(FILE_DELAY_MS, () => this.#want('refill'), { ref: true });
   }
 
   /** Resolves when a poll that begins now, or later, is over. */
@@ -401,6 +410,8 @@ export class Dispatcher {
         if (!agents || agents.activated === undefined) return {};
         if (isPoll) this.#syncSlots(name, agents);
         unlock = await this.#claimLock(name, agents);
+        this.#fileTimer?.cancel();
+        this.#fileTimer = undefined;
         const filed = this.#file(name, agents);
         const polled: Record<string, AgentPoll> = {};
         const claimed = new Map<AgentSlots, Job[]>();
@@ -514,6 +525,7 @@ export class Dispatcher {
           size: agent.size,
           poolKind: agent.pool,
           free: () => this.#want('refill'),
+          toFile: () => this.#wantSoon(),
         });
         this.#slots.set(key, slots);
         this.db.poolSize += agent.size;

@@ -12,7 +12,7 @@ type ChunkState = readonly [jobs: readonly unknown[], times: readonly number[], 
 
 /** A chunk takes so many jobs before the next one begins; one that is new in its transaction takes more, since it is written once. */
 const CHUNK_COUNT_MAX = 64;
-const NEW_CHUNK_COUNT_MAX = 1000;
+const NEW_CHUNK_COUNT_MAX = 64;
 
 /**
  * Some jobs in line, and what comes after them.

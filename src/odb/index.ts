@@ -74,6 +74,8 @@ export type {
   CommitOutcome,
   ConflictRequest,
   ConflictResolver,
+  DataRecord,
+  HistoryEntry,
   InvalidationListener,
   Revision,
   Storage,
@@ -81,6 +83,8 @@ export type {
   StorageLocks,
   StorageSupports,
   StorageTransaction,
+  TransactionRecord,
+  VoteOutcome,
 } from './storage/storage.js';
 export { openStorage, registerScheme, type StorageOptions } from './storage/uri.js';
 export { transaction } from './transaction/current.js';

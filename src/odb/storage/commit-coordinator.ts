@@ -274,8 +274,8 @@ export class CommitCoordinator {
   }
 
   async #flush(): Promise<void> {
-    // Commits that are made in one turn share the first flush too.
-    await Promise.resolve();
+    // What is committed until all promises have settled shares the first flush too: a job's finish, and the claim that takes its slot.
+    await new Promise<void>((resolve) => process.nextTick(resolve));
     while (this.#queue.length > 0) {
       const group = this.#queue;
       this.#queue = [];

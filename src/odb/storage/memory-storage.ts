@@ -85,13 +85,15 @@ export class MemoryStorage extends BaseStorage {
   }
 
   async outcome(commitId: Uint8Array): Promise<Tid | undefined> {
+    this.requireOpen('outcome');
     return this.#tidOfCommit.get(toHex(commitId));
   }
 
   async history(oid: Oid, size = 1): Promise<HistoryEntry[]> {
     return this.#of(oid)
-      .slice(-size)
+      .slice()
       .reverse()
+      .slice(0, size)
       .map(({ tid, data }) => {
         const accepted = this.#transactions.find((each) => each.tid === tid) as AcceptedTransaction;
         const { user, description, extension } = accepted.transaction;
@@ -100,6 +102,7 @@ export class MemoryStorage extends BaseStorage {
   }
 
   async *iterate(from: Tid = ZERO_TID, to: Tid = MAX_TID): AsyncGenerator<TransactionRecord> {
+    this.requireOpen('iterate');
     // What is committed from now on is not part of it.
     for (const { tid, transaction, records } of [...this.#transactions]) {
       if (tid < from || tid > to) continue;

@@ -216,7 +216,8 @@ export class LevelStorage extends BaseStorage {
     const entries: HistoryEntry[] = [];
     let revision: StoredRevision | undefined = this.#reader.current(oid);
     if (!revision) throw new POSKeyError(oid);
-    while (revision && entries.length < size) {
+    // One that is written but not yet published does not count.
+    while (revision && (entries.length < size || entries.length === 0)) {
       const { n, tid, data }: StoredRevision = revision;
       if (tid <= this.#lastTid) {
         const { user, description, extension } = this.#transaction(tid);
@@ -225,7 +226,7 @@ export class LevelStorage extends BaseStorage {
       revision = n === 0 ? undefined : this.#reader.revision(oid, n - 1);
     }
     if (entries.length === 0) throw new POSKeyError(oid);
-    return entries;
+    return entries.slice(0, size);
   }
 
   #transaction(tid: Tid) {
