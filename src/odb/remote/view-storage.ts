@@ -283,10 +283,12 @@ export class ViewStorage implements Storage {
   }
 
   async *iterate(from: Tid = ZERO_TID, to: Tid = Number.MAX_SAFE_INTEGER as Tid): AsyncIterable<TransactionRecord> {
+    // What is committed from now on is not part of it.
+    const end = Math.min(to, await this.sync());
     // Each batch is asked for by where it begins: the server keeps nothing between two.
-    for (let next = from; next <= to; ) {
+    for (let next = from; next <= end; ) {
       const [isDone, transactions] = await this.#channel.request(
-        (id) => keyPacket(Message.iterate, id, next, to),
+        (id) => keyPacket(Message.iterate, id, next, end),
         (packet) => readValue(packet) as [boolean, WireTransaction[]],
       );
       for (const [tid, user, description, extension, records] of transactions) {

@@ -1,0 +1,10 @@
+/** Suites that say whether an implementation keeps its contract; tied to no test runner. */
+export { testStorage } from './storage.js';
+export {
+  type Ability,
+  appendResolver,
+  type StorageSuite,
+  type Subject,
+  type SubjectAbilities,
+  type SubjectOptions,
+} from './subject.js';

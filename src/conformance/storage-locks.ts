@@ -1,0 +1,92 @@
+import assert from 'node:assert/strict';
+import { setImmediate as turn } from 'node:timers/promises';
+import type { Storage, StorageLocks } from '../odb/index.js';
+import { Group, type StorageSuite } from './subject.js';
+
+/** Named locks between clients. */
+export function testLocks(suite: StorageSuite): void {
+  const group = new Group(suite, 'locks');
+  const locksOf = (storage: Storage) => {
+    assert.ok(storage.locks, 'a storage that supports locks has them');
+    return storage.locks;
+  };
+  const three = async (subject: Parameters<typeof group.clients>[0]) =>
+    (await group.clients(subject, 3)).map(locksOf) as [StorageLocks, StorageLocks, StorageLocks];
+
+  group.test('are declared, and held by one', ['locks'], async ({ storage }) => {
+    assert.equal(storage.supports.locks, true);
+    const locks = locksOf(storage);
+    assert.equal(await locks.tryLock('a'), true);
+    assert.equal(await locks.tryLock('a'), true, 'by the holder itself it may be taken again');
+    await locks.lock('a');
+    assert.equal(await locks.tryLock('b'), true);
+    await locks.unlock('a');
+    await locks.unlock('a');
+    await locks.unlock('never held');
+    assert.equal(await locks.tryLock('a'), true);
+  });
+
+  group.test('are held against all other clients', ['locks', 'clients'], async (subject) => {
+    const [a, b, c] = await three(subject);
+    assert.equal(await a.tryLock('x'), true);
+    assert.equal(await b.tryLock('x'), false);
+    await b.unlock('x');
+    assert.equal(await c.tryLock('x'), false, 'who does not hold it cannot give it up');
+    assert.equal(await c.tryLock('y'), true);
+    await a.unlock('x');
+    assert.equal(await b.tryLock('x'), true);
+  });
+
+  group.test('are given to those who wait, in their order', ['locks', 'clients'], async (subject) => {
+    const [a, b, c] = await three(subject);
+    await a.lock('x');
+    const order: string[] = [];
+    const first = b.lock('x').then(() => order.push('b'));
+    // The clients may have a way of their own each: one after the other.
+    assert.equal(await b.tryLock('x'), false);
+    const second = c.lock('x').then(() => order.push('c'));
+    assert.equal(await c.tryLock('x'), false);
+    assert.deepEqual(order, []);
+    await a.unlock('x');
+    await first;
+    assert.equal(await a.tryLock('x'), false);
+    assert.deepEqual(order, ['b']);
+    await b.unlock('x');
+    await second;
+    assert.deepEqual(order, ['b', 'c']);
+  });
+
+  group.test('are no longer waited for once the signal aborts', ['locks', 'clients'], async (subject) => {
+    const [a, b, c] = await three(subject);
+    await a.lock('x');
+    const abort = new AbortController();
+    const withdrawn = assert.rejects(b.lock('x', { signal: abort.signal }), /no patience/);
+    const waiting = c.lock('x');
+    abort.abort(new Error('no patience'));
+    await withdrawn;
+    await a.unlock('x');
+    await waiting;
+    await assert.rejects(b.lock('x', { signal: AbortSignal.abort(new Error('too late')) }), /too late/);
+  });
+
+  group.test('fall with their client, and whoever watches is told', ['locks', 'clients'], async (subject) => {
+    const other = await subject.another();
+    const [a, b] = [locksOf(subject.storage), locksOf(other)];
+    await a.lock('kept');
+    await b.lock('x');
+    await b.lock('y');
+    const falls: string[] = [];
+    a.watch('x', () => falls.push('x'));
+    a.watch('kept', () => falls.push('kept'));
+    const end = a.watch('y', () => falls.push('y'));
+    end();
+    // What was asked for before is answered before.
+    assert.equal(await a.tryLock('x'), false);
+    const waiting = a.lock('y');
+    await other.close();
+    await waiting;
+    for (let i = 0; i < 1000 && falls.length === 0; i++) await turn();
+    assert.deepEqual(falls, ['x']);
+    assert.equal(await a.tryLock('x'), true);
+  });
+}

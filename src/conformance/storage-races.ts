@@ -1,0 +1,152 @@
+import assert from 'node:assert/strict';
+import type { InvalidationListener, Oid, Storage, Tid } from '../odb/index.js';
+import { change, commit, make, snapshot, text } from './commits.js';
+import { Group, type StorageSuite } from './subject.js';
+
+/** What several clients see of each other: invalidations, and races named after what they would break. */
+export function testRaces(suite: StorageSuite): void {
+  const group = new Group(suite, 'races');
+
+  group.test('every transaction is told once, in order, before its tid can be seen', [], async (subject) => {
+    const { storage } = subject;
+    const clients = await group.clients(subject, 3);
+    const told = new Map<Storage, { tid: Tid; oids: readonly Oid[] }[]>();
+    for (const client of new Set(clients)) {
+      const list: { tid: Tid; oids: readonly Oid[] }[] = [];
+      told.set(client, list);
+      client.subscribe({
+        invalidate: (tid, oids) => {
+          assert.ok(client.lastTransaction() <= tid, 'a tid is seen only after it was told');
+          list.push({ tid, oids: [...oids] });
+        },
+        invalidateAll: () => assert.fail('so little is told one by one'),
+      });
+    }
+    const { oids, tid } = await make(
+      storage,
+      Array.from({ length: 12 }, () => '0'),
+    );
+    const outcomes = await Promise.all(oids.map((oid, i) => commit(clients[i % 3] as Storage, [[oid, tid, `${i}`]])));
+    const expected = new Map<Tid, readonly Oid[]>([
+      [tid, [...oids]],
+      ...outcomes.map((each, i) => [each.tid, [oids[i] as Oid]] as const),
+    ]);
+    for (const [client, list] of told) {
+      await client.sync();
+      assert.deepEqual(
+        list.map((each) => each.tid),
+        [...expected.keys()].sort((a, b) => a - b),
+      );
+      for (const each of list) {
+        assert.deepEqual(
+          [...each.oids].sort((a, b) => a - b),
+          expected.get(each.tid),
+        );
+      }
+      assert.equal(client.lastTransaction(), list.at(-1)?.tid);
+    }
+  });
+
+  group.test('who has unsubscribed is told nothing; nor is anybody of what failed', [], async ({ storage }) => {
+    let [mine, others] = [0, 0];
+    const count = (fn: () => void): InvalidationListener => ({ invalidate: fn, invalidateAll: fn });
+    const end = storage.subscribe(count(() => mine++));
+    storage.subscribe(count(() => others++));
+    const { oids, tid } = await make(storage, ['x']);
+    assert.deepEqual([mine, others], [1, 1]);
+    end();
+    end();
+    await commit(storage, [[oids[0] as Oid, tid, 'y']]);
+    assert.deepEqual([mine, others], [1, 2]);
+    await assert.rejects(commit(storage, [[oids[0] as Oid, tid, 'z']]));
+    await storage.sync();
+    assert.deepEqual([mine, others], [1, 2]);
+  });
+
+  group.test('after a sync, what anybody has committed can be read', [], async (subject) => {
+    const [a, b] = (await group.clients(subject, 2)) as [Storage, Storage];
+    const { oids } = await make(a, ['0']);
+    const [oid] = oids as [Oid];
+    for (let i = 1; i <= 30; i++) {
+      const [writer, reader] = i % 2 ? [a, b] : [b, a];
+      await writer.sync();
+      const { tid } = await commit(writer, [[oid, writer.load(oid).tid, `${i}`]]);
+      assert.ok((await reader.sync()) >= tid);
+      assert.equal(text(reader.load(oid).data), `${i}`);
+      assert.equal(text(snapshot(reader, [oid])[0]?.data ?? Buffer.from('')), `${i}`);
+    }
+  });
+
+  group.test('lost update: what many raise has in the end been raised by each', [], async (subject) => {
+    const clients = await group.clients(subject, 4);
+    const { oids } = await make(subject.storage, ['0']);
+    let conflicts = 0;
+    await Promise.all(
+      clients.map(async (client) => {
+        await client.sync();
+        for (let i = 0; i < 15; i++) conflicts += await change(client, oids, ([text]) => [`${Number(text) + 1}`]);
+      }),
+    );
+    await subject.storage.sync();
+    assert.equal(text(subject.storage.load(oids[0] as Oid).data), '60');
+    assert.ok(conflicts > 0, 'they got into each other’s way');
+  });
+
+  group.test(
+    'torn read: objects that are raised together are read equal, by everybody at any time',
+    [],
+    async (subject) => {
+      const clients = await group.clients(subject, 4);
+      const { oids } = await make(subject.storage, ['0', '0', '0']);
+      await Promise.all(clients.map((client) => client.sync()));
+      const writers = clients.slice(0, 2).map(async (client) => {
+        for (let i = 0; i < 25; i++) {
+          await change(client, oids, (texts) => texts.map((each) => `${Number(each) + 1}`));
+          await new Promise(setImmediate);
+        }
+      });
+      let isOver = false;
+      const readers = clients.slice(2).map(async (client) => {
+        let [last, reads] = [0, 0];
+        while (!isOver) {
+          const texts = snapshot(client, oids).map(({ data }) => text(data));
+          assert.equal(new Set(texts).size, 1, `torn: ${texts.join(' ')}`);
+          assert.ok(Number(texts[0]) >= last, 'time goes on');
+          last = Number(texts[0]);
+          reads++;
+          await new Promise(setImmediate);
+        }
+        return reads;
+      });
+      await Promise.all(writers).finally(() => {
+        isOver = true;
+      });
+      for (const reads of await Promise.all(readers)) assert.ok(reads > 5);
+      await subject.storage.sync();
+      assert.deepEqual(
+        snapshot(subject.storage, oids).map(({ data }) => text(data)),
+        ['50', '50', '50'],
+      );
+    },
+  );
+
+  group.test('double spending: what is moved about stays as much as it was', [], async (subject) => {
+    const clients = await group.clients(subject, 4);
+    const { oids } = await make(
+      subject.storage,
+      Array.from({ length: 5 }, () => '100'),
+    );
+    await Promise.all(clients.map((client) => client.sync()));
+    await Promise.all(
+      clients.map(async (client, seat) => {
+        for (let i = 0; i < 12; i++) {
+          const pair = [oids[(seat + i) % 5] as Oid, oids[(seat + 2 * i + 1 + ((seat + i) % 5)) % 5] as Oid];
+          if (pair[0] === pair[1]) continue;
+          await change(client, pair, ([from, to]) => [`${Number(from) - seat - 1}`, `${Number(to) + seat + 1}`]);
+          const sum = snapshot(client, oids).reduce((total, { data }) => total + Number(text(data)), 0);
+          assert.equal(sum, 500);
+        }
+      }),
+    );
+  });
+}

@@ -1,0 +1,23 @@
+import { testCommits } from './storage-commit.js';
+import { testConflicts } from './storage-conflicts.js';
+import { testLocks } from './storage-locks.js';
+import { testRaces } from './storage-races.js';
+import { testReopen } from './storage-reopen.js';
+import { testRevisions } from './storage-revisions.js';
+import type { StorageSuite } from './subject.js';
+
+/**
+ * Tests whether a storage keeps what `Storage` promises. Tied to no runner: it registers its tests by the `test` that it is given.
+ *
+ * @example
+ * import { test } from 'node:test';
+ * testStorage({ name: 'MyStorage', open: openMine, supports: { … }, test });
+ */
+export function testStorage(suite: StorageSuite): void {
+  testCommits(suite);
+  testRevisions(suite);
+  testConflicts(suite);
+  testRaces(suite);
+  testLocks(suite);
+  testReopen(suite);
+}

@@ -1,0 +1,48 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { appendResolver, type SubjectOptions, testStorage } from 'holdfast/conformance';
+import 'holdfast/odb';
+import { LevelStorage } from '#src/odb/storage/level/level-storage.js';
+
+for (const durable of [true, false]) {
+  testStorage({
+    name: durable ? 'LevelStorage' : 'LevelStorage, not durable',
+    supports: {
+      history: true,
+      clients: 'one thread has the storage itself, not a view of it; views are tested by themselves',
+      reopen: true,
+      readOnly: true,
+      clock: true,
+      merges: true,
+      locks: true,
+    },
+    open: async (options) => {
+      const folder = mkdtempSync(join(tmpdir(), 'holdfast-conformance-'));
+      const open = ({ merges, clock, readOnly }: SubjectOptions & { readOnly?: boolean }) =>
+        LevelStorage.open(join(folder, 'test.fs'), {
+          durable,
+          readOnly: readOnly ?? false,
+          ...(clock ? { clock } : {}),
+          ...(merges ? { conflictResolver: appendResolver } : {}),
+        });
+      let storage = await open(options);
+      return {
+        storage,
+        another: () => assert.fail('not supported'),
+        reopen: async (again) => {
+          await storage.close();
+          storage = await open({ ...options, ...again });
+          return storage;
+        },
+        close: async () => {
+          await storage.close();
+          rmSync(folder, { recursive: true, force: true });
+        },
+      };
+    },
+    test,
+  });
+}

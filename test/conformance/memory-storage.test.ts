@@ -1,0 +1,31 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { appendResolver, testStorage } from 'holdfast/conformance';
+import 'holdfast/odb';
+import { MemoryStorage } from '#src/odb/storage/memory-storage.js';
+
+testStorage({
+  name: 'MemoryStorage',
+  supports: {
+    history: true,
+    clients: 'one thread has the storage itself, not a view of it; views are tested by themselves',
+    reopen: 'what is in memory is gone with it',
+    readOnly: 'what is in memory is empty at first, so there would be nothing to read',
+    clock: true,
+    merges: true,
+    locks: true,
+  },
+  open: async ({ merges, clock }) => {
+    const storage = new MemoryStorage({
+      ...(clock ? { clock } : {}),
+      ...(merges ? { conflictResolver: appendResolver } : {}),
+    });
+    return {
+      storage,
+      another: () => assert.fail('not supported'),
+      reopen: () => assert.fail('not supported'),
+      close: () => storage.close(),
+    };
+  },
+  test,
+});

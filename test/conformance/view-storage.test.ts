@@ -1,0 +1,54 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { testStorage } from 'holdfast/conformance';
+import type { Storage } from 'holdfast/odb';
+import { openAttached } from '#src/odb/remote/index.js';
+import { Owner } from '../odb/remote/owner.js';
+
+for (const isOnDisk of [false, true]) {
+  testStorage({
+    name: isOnDisk ? 'a view of another thread’s LevelStorage' : 'a view of another thread’s MemoryStorage',
+    supports: {
+      history: true,
+      clients: true,
+      reopen: isOnDisk || 'what is in memory is gone with it',
+      readOnly: 'whether it is read only is up to the thread that owns it',
+      clock: 'a view has the clock of the thread that owns the storage',
+      merges: true,
+      locks: true,
+    },
+    open: async ({ merges }) => {
+      const folder = isOnDisk ? mkdtempSync(join(tmpdir(), 'holdfast-conformance-')) : undefined;
+      const options = { resolves: merges ?? false, ...(folder ? { path: join(folder, 'test.fs') } : {}) };
+      let owner = await Owner.start(options);
+      let views: Storage[] = [];
+      const another = async () => {
+        const view = await openAttached(await owner.attach());
+        views.push(view);
+        return view;
+      };
+      const end = async () => {
+        await Promise.all(views.map((view) => view.close()));
+        views = [];
+        await owner.closeStorage();
+        await owner.end();
+      };
+      return {
+        storage: await another(),
+        another,
+        reopen: async (again = {}) => {
+          await end();
+          owner = await Owner.start({ ...options, resolves: again.merges ?? options.resolves });
+          return another();
+        },
+        close: async () => {
+          await end();
+          if (folder) rmSync(folder, { recursive: true, force: true });
+        },
+      };
+    },
+    test,
+  });
+}
