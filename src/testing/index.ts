@@ -1,0 +1,12 @@
+export { Reactor } from './reactor.js';
+export { printLogs, setUp, tearDown, tearDownDispatcher } from './set-up.js';
+export {
+  getPoll,
+  until,
+  type WaitOptions,
+  waitForAnnotation,
+  waitForDeactivation,
+  waitForDeath,
+  waitForResult,
+  waitForStart,
+} from './waits.js';
