@@ -176,6 +176,22 @@ export function testConflicts(suite: StorageSuite): void {
   );
 
   group.test(
+    'a merge that fails is a conflict too',
+    ['merges'],
+    async ({ storage }) => {
+      const { oids, tid } = await make(storage, ['x']);
+      const [oid] = oids as [Oid];
+      const { tid: second } = await commit(storage, [[oid, tid, 'xa']]);
+      await assert.rejects(
+        commit(storage, [[oid, tid, '?']]),
+        having(ConflictError, { oid, baseSerial: tid, committedSerial: second }),
+      );
+      assert.equal(text(storage.load(oid).data), 'xa');
+    },
+    merging,
+  );
+
+  group.test(
     'whoever adds, and however many at once: nothing is lost, nothing is there twice',
     ['merges'],
     async (subject) => {

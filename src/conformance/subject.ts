@@ -51,7 +51,10 @@ export interface StorageSuite {
   readonly test: (name: string, options: { readonly skip?: string }, fn: () => Promise<void>) => unknown;
 }
 
-/** Texts that both sides only added to are merged, the committed addition first; a text that begins with `!` is refused. */
+/**
+ * Texts that both sides only added to are merged, the committed addition first; a text that begins with `!` is refused, and one that
+ * begins with `?` makes it fail.
+ */
 export const appendResolver: ConflictResolver = {
   resolve({ oid, baseSerial, committedSerial, base, committed, mine }) {
     const [before, theirs, ours] = [base, committed, mine].map((bytes) => Buffer.from(bytes).toString()) as [
@@ -59,6 +62,7 @@ export const appendResolver: ConflictResolver = {
       string,
       string,
     ];
+    if (ours.startsWith('?')) throw new TypeError('this text cannot be merged');
     if (ours.startsWith('!') || !theirs.startsWith(before) || !ours.startsWith(before)) {
       throw new ConflictError({ oid, baseSerial, committedSerial, reason: 'not only added to' });
     }

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
-import { cpSync, mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
 import { appendResolver } from 'holdfast/conformance';
 import { MAX_TID, type Oid, type Storage, type StorageTransaction, type Tid, ZERO_TID } from 'holdfast/odb';
@@ -137,7 +138,7 @@ class Pair {
       case 'crash': {
         const former = this.real;
         const copy = join(this.folder, `crash-${++this.#crashes}.fs`);
-        cpSync(this.#path, copy, { recursive: true });
+        await copyAsOfOneInstant(this.#path, copy);
         await former.close();
         this.#path = copy;
         return this.open();
@@ -226,6 +227,26 @@ class Pair {
       assert.equal(await this.real.outcome(commitId), await this.model.outcome(commitId));
     }
     assert.deepEqual(await told(this.real), await told(this.model));
+  }
+}
+
+/** LevelDB writes and removes files at any time; a process that is killed leaves them as they were at one instant. */
+async function copyAsOfOneInstant(from: string, to: string): Promise<void> {
+  const look = () =>
+    readdirSync(from, { recursive: true, encoding: 'utf8' }).map((name) => {
+      const stat = statSync(join(from, name), { throwIfNoEntry: false });
+      return [name, stat?.size, stat?.mtimeMs];
+    });
+  for (;;) {
+    const before = look();
+    try {
+      cpSync(from, to, { recursive: true });
+      if (isDeepStrictEqual(look(), before)) return;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    }
+    rmSync(to, { recursive: true, force: true });
+    await new Promise(setImmediate);
   }
 }
 

@@ -261,7 +261,14 @@ export class CommitCoordinator {
     const committed = this.#overlay.get(oid)?.data ?? this.#backend.revision(oid, committedSerial);
     const base = this.#backend.revision(oid, serial);
     if (!committed || !base) throw conflict('the revision that it is based on is gone');
-    const merged = this.#resolver()?.resolve({ oid, baseSerial: serial, committedSerial, base, committed, mine: data });
+    let merged: Uint8Array | undefined;
+    try {
+      merged = this.#resolver()?.resolve({ oid, baseSerial: serial, committedSerial, base, committed, mine: data });
+    } catch (error) {
+      if (error instanceof ConflictError) throw error;
+      logger.warning(`oid ${oid} could not be merged; the transaction conflicts`, error);
+      throw conflict(`the merge failed: ${String(error)}`);
+    }
     if (!merged) throw conflict();
     return merged;
   }
