@@ -67,8 +67,7 @@ export class LevelReader {
 
   /** The current revision as it is stored, unchecked. */
   currentValue(oid: Oid): Buffer | undefined {
-    const value = this.#level.getSync(currentKey(oid, this.#currentKey));
-    return value === undefined ? undefined : asBuffer(value);
+    return this.#get(currentKey(oid, this.#currentKey), oid);
   }
 
   /**
@@ -111,14 +110,24 @@ export class LevelReader {
 
   /** An older revision as it is stored, unchecked. */
   olderValue(oid: Oid, n: number): Buffer | undefined {
-    const value = this.#level.getSync(olderKey(oid, n, this.#olderKey));
-    return value === undefined ? undefined : asBuffer(value);
+    return this.#get(olderKey(oid, n, this.#olderKey), oid);
+  }
+
+  #get(key: Buffer, oid: Oid): Buffer | undefined {
+    try {
+      const value = this.#level.getSync(key);
+      return value === undefined ? undefined : asBuffer(value);
+    } catch (error) {
+      throw asCorruption(error, `where oid ${oid} is stored, the files are damaged`, { oid });
+    }
   }
 
   #mustExist(oid: Oid): StoredRevision {
     const current = this.current(oid);
-    if (!current) throw new POSKeyError(oid);
-    return current;
+    if (current) return current;
+    // Superseded, but by nothing.
+    if (this.olderValue(oid, 0) !== undefined) throw lostCurrent(oid);
+    throw new POSKeyError(oid);
   }
 
   /**
@@ -193,6 +202,26 @@ function decodeOlder(oid: Oid, n: number, value: Buffer): StoredRevision {
 
 function lost(oid: Oid, n: number): CorruptionError {
   return new CorruptionError(`revision ${n} of oid ${oid} is lost; restore the database from a copy`, { oid });
+}
+
+function lostCurrent(oid: Oid): CorruptionError {
+  return new CorruptionError(`the current revision of oid ${oid} is lost; restore the database from a copy`, { oid });
+}
+
+/** An error of LevelDB that says that its files are damaged, as one of ours; any other as it is. */
+export function asCorruption(
+  error: unknown,
+  what: string,
+  facts: { readonly oid?: Oid; readonly tid?: Tid } = {},
+): unknown {
+  const isDamage = [error, (error as { cause?: unknown }).cause].some(
+    (each) => (each as { code?: unknown } | undefined)?.code === 'LEVEL_CORRUPTION',
+  );
+  if (!isDamage) return error;
+  return new CorruptionError(`${what} (${String(error)}); restore the database from a copy`, {
+    ...facts,
+    cause: error,
+  });
 }
 
 /** For a thread that reads the directory of a storage that another thread owns. */

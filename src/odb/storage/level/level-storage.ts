@@ -25,7 +25,7 @@ import {
   transactionKey,
 } from './keyspace.js';
 import { type ChainPlace, LastCommitFile } from './last-commit-file.js';
-import { type Level, LevelReader, openLevel } from './level-reader.js';
+import { asCorruption, type Level, LevelReader, openLevel } from './level-reader.js';
 import { LevelWriter } from './level-writer.js';
 import { recover } from './recovery.js';
 import { Upkeep, type UpkeepOptions } from './upkeep.js';
@@ -126,7 +126,7 @@ export class LevelStorage extends BaseStorage {
       lastCommit?.close();
       await level?.close();
       directory.lock.release();
-      throw error;
+      throw asCorruption(error, `${directory.path} is damaged`);
     }
   }
 
@@ -203,7 +203,7 @@ export class LevelStorage extends BaseStorage {
     const since = tidFromDate(new Date(Math.max(0, this.clock.now() - OUTCOME_AGE_MAX_MS)));
     const oldest = Math.min(periodOf(since), periodOf(this.#lastTid));
     for (let period = periodOf(this.#lastTid); period >= oldest; period--) {
-      const value = this.#level.getSync(commitIdKey(period, commitId));
+      const value = this.#getSync(commitIdKey(period, commitId), 'the outcome of a commit');
       if (value === undefined) continue;
       const [tid] = decodeNumbers(`${this.name}: the outcome of a commit`, value) as [Tid];
       return tid <= this.#lastTid ? tid : undefined;
@@ -230,11 +230,19 @@ export class LevelStorage extends BaseStorage {
   }
 
   #transaction(tid: Tid) {
-    const value = this.#level.getSync(transactionKey(tid));
+    const value = this.#getSync(transactionKey(tid), `the transaction ${tid}`, tid);
     if (value !== undefined) return decodeTransaction(tid, value);
     throw new CorruptionError(`${this.name}: the transaction ${tid} is lost; restore the database from a copy`, {
       tid,
     });
+  }
+
+  #getSync(key: Buffer, what: string, tid?: Tid): Buffer | undefined {
+    try {
+      return this.#level.getSync(key);
+    } catch (error) {
+      throw asCorruption(error, `${this.name}: where ${what} is stored, the files are damaged`, tid ? { tid } : {});
+    }
   }
 
   async *iterate(from: Tid = ZERO_TID, to: Tid = MAX_TID): AsyncGenerator<TransactionRecord> {
@@ -243,7 +251,7 @@ export class LevelStorage extends BaseStorage {
     const end = Math.min(to, this.#lastTid) as Tid;
     if (from > end) return;
     const range = { gte: transactionKey(from), lte: transactionKey(end) };
-    for await (const [key, value] of this.#level.iterator(range)) {
+    for await (const [key, value] of this.#entries(range)) {
       const { tid, user, description, extension, records: numbers } = decodeTransaction(tidOfKey(key), value);
       const records: DataRecord[] = [];
       for (let i = 0; i < numbers.length; i += 2) {
@@ -253,6 +261,14 @@ export class LevelStorage extends BaseStorage {
         if (revision) records.push({ oid, tid, data: revision.data });
       }
       yield { tid, user, description, extension, records };
+    }
+  }
+
+  async *#entries(range: { readonly gte: Buffer; readonly lte: Buffer }): AsyncGenerator<[Buffer, Buffer]> {
+    try {
+      yield* this.#level.iterator(range);
+    } catch (error) {
+      throw asCorruption(error, `${this.name}: where transactions are stored, the files are damaged`);
     }
   }
 
