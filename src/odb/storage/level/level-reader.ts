@@ -1,6 +1,6 @@
 import { ClassicLevel } from 'classic-level';
 import { asBuffer } from '../../../base/index.js';
-import { CorruptionError, POSKeyError, ReadConflictError } from '../../errors.js';
+import { CorruptionError, POSKeyError, ReadConflictError, StorageError } from '../../errors.js';
 import { type Oid, type Tid, ZERO_TID } from '../../ids.js';
 import type { Revision } from '../storage.js';
 import {
@@ -118,7 +118,7 @@ export class LevelReader {
       const value = this.#level.getSync(key);
       return value === undefined ? undefined : asBuffer(value);
     } catch (error) {
-      throw asCorruption(error, `where oid ${oid} is stored, the files are damaged`, { oid });
+      throw levelError(error, `oid ${oid}`, { oid });
     }
   }
 
@@ -208,20 +208,28 @@ function lostCurrent(oid: Oid): CorruptionError {
   return new CorruptionError(`the current revision of oid ${oid} is lost; restore the database from a copy`, { oid });
 }
 
-/** An error of LevelDB that says that its files are damaged, as one of ours; any other as it is. */
-export function asCorruption(
+/** An error of LevelDB as one of ours, which names `what` could not be read; any other error as it is. */
+export function levelError(
   error: unknown,
   what: string,
   facts: { readonly oid?: Oid; readonly tid?: Tid } = {},
 ): unknown {
-  const isDamage = [error, (error as { cause?: unknown }).cause].some(
-    (each) => (each as { code?: unknown } | undefined)?.code === 'LEVEL_CORRUPTION',
+  const codes = [error, (error as { cause?: unknown }).cause].map(
+    (each) => (each as { code?: unknown } | undefined)?.code,
   );
-  if (!isDamage) return error;
-  return new CorruptionError(`${what} (${String(error)}); restore the database from a copy`, {
-    ...facts,
-    cause: error,
-  });
+  if (codes.includes('LEVEL_CORRUPTION')) {
+    return new CorruptionError(
+      `the files of ${what} are damaged (${String(error)}); restore the database from a copy`,
+      {
+        ...facts,
+        cause: error,
+      },
+    );
+  }
+  // What LevelDB says of a synchronous read that fails otherwise comes without a code.
+  const isLevels = codes.some((code) => typeof code === 'string' && code.startsWith('LEVEL_'));
+  if (!isLevels && !/^(IO error|Invalid argument|Not implemented): /.test((error as Error).message)) return error;
+  return new StorageError(`${what} cannot be read (${String(error)})`, { cause: error });
 }
 
 /** For a thread that reads the directory of a storage that another thread owns. */

@@ -25,7 +25,7 @@ import {
   transactionKey,
 } from './keyspace.js';
 import { type ChainPlace, LastCommitFile } from './last-commit-file.js';
-import { asCorruption, type Level, LevelReader, openLevel } from './level-reader.js';
+import { type Level, LevelReader, levelError, openLevel } from './level-reader.js';
 import { LevelWriter } from './level-writer.js';
 import { recover } from './recovery.js';
 import { Upkeep, type UpkeepOptions } from './upkeep.js';
@@ -126,7 +126,7 @@ export class LevelStorage extends BaseStorage {
       lastCommit?.close();
       await level?.close();
       directory.lock.release();
-      throw asCorruption(error, `${directory.path} is damaged`);
+      throw levelError(error, directory.path);
     }
   }
 
@@ -241,7 +241,7 @@ export class LevelStorage extends BaseStorage {
     try {
       return this.#level.getSync(key);
     } catch (error) {
-      throw asCorruption(error, `${this.name}: where ${what} is stored, the files are damaged`, tid ? { tid } : {});
+      throw levelError(error, `${what} in ${this.name}`, tid ? { tid } : {});
     }
   }
 
@@ -268,7 +268,7 @@ export class LevelStorage extends BaseStorage {
     try {
       yield* this.#level.iterator(range);
     } catch (error) {
-      throw asCorruption(error, `${this.name}: where transactions are stored, the files are damaged`);
+      throw levelError(error, `the transactions in ${this.name}`);
     }
   }
 
