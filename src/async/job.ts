@@ -547,6 +547,13 @@ export class Job<
     return more ? [stored, more] : [stored];
   }
 
+  /** `result.deep`, rather than where that stands in the stored form. */
+  override statePath([part, index, ...rest]: readonly (string | number)[]): readonly (string | number)[] {
+    if (part !== 0 || typeof index !== 'number') return index === undefined ? [] : [index, ...rest];
+    // A result stands in an array of one.
+    return [(FIELDS[index] as string).slice(1), ...(index === INDEX._result ? rest.slice(1) : rest)];
+  }
+
   override setState(state: unknown): void {
     const [stored, more] = state as [unknown[], Record<string, unknown>?];
     const fields: Record<string, unknown> = {};

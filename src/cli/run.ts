@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { Command, CommanderError } from 'commander';
+import { Command } from 'commander';
 import { workerCommand } from './commands/worker.js';
 import { zeoCommand } from './commands/zeo.js';
 import { EXIT, report } from './output.js';
@@ -39,7 +39,8 @@ export async function run(program: 'holdfast' | 'runzeo', args: readonly string[
     await root.parseAsync([...args], { from: 'user' });
     return (await chosen.action?.()) ?? EXIT.ok;
   } catch (error) {
-    return report(error instanceof CommanderError ? programOf(root, args) : chosen.program, error);
+    // A mistake in the command line is found before a command is chosen.
+    return report(chosen.action ? chosen.program : programOf(root, args), error);
   }
 }
 

@@ -1,7 +1,7 @@
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { isMainThread, threadId } from 'node:worker_threads';
-import { persistable } from 'holdfast/odb';
+import { type Length, persistable } from 'holdfast/odb';
 
 /** Where a job has run. */
 export interface Place {
@@ -81,7 +81,13 @@ export function logs(text: string): void {
   console.log(text);
 }
 
+/** Counts itself in the database: the count tells how often such jobs took effect. */
+export function countMe(length: Length): void {
+  length.change(1);
+}
+
 persistable('workerJobs', import.meta, {
+  countMe,
   whereAmI,
   add,
   meet,

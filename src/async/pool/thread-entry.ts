@@ -1,4 +1,6 @@
 import { workerData } from 'node:worker_threads';
+// Jobs refer to objects of the whole job layer, whether or not the modules of the user import it.
+import '../index.js';
 import { type Clock, systemClock } from '../../base/index.js';
 import { DB } from '../../odb/index.js';
 import { assumeInstanceUuid } from '../instance-uuid.js';

@@ -453,6 +453,7 @@ export class Connection<Root extends object = Record<string, unknown>>
           state: recordState(object),
           references: this.#references,
           path,
+          owner: object,
         });
         if (data.length > RECORD_BYTES_WARN) {
           logger.warning(

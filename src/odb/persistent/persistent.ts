@@ -128,6 +128,11 @@ export abstract class Persistent {
     return this.#serial === ZERO_TID ? undefined : tidToDate(this.#serial);
   }
 
+  /** For classes whose state is not made of their fields: what a place in it is called in messages. */
+  statePath(keys: readonly (string | number)[]): readonly (string | number)[] {
+    return keys;
+  }
+
   /** Bytes of the record that was last read or written. */
   get _p_estimatedSize(): number {
     return this.#recordBytes;

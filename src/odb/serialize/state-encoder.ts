@@ -9,6 +9,14 @@ import { BYTE_KINDS, DEPTH_MAX, EXT } from './state-format.js';
 const INITIAL_BYTES = 64 * 1024;
 const KEPT_BYTES_MAX = 4 * 1024 * 1024;
 
+/** A step on the way into a state: the key of a field or entry, or a place in an array. */
+export type PathKey = string | number;
+
+/** Whoever knows what places in a state are called. */
+export interface StateOwner {
+  statePath(keys: readonly PathKey[]): readonly PathKey[];
+}
+
 /**
  * Writes states. Each value has to be looked at before it is written (much of what a language holds cannot be stored, and must not be
  * changed in silence), so looking and writing are one walk.
@@ -23,13 +31,15 @@ export class StateEncoder {
   #first: object | undefined;
   #writer: ReferenceWriter | undefined;
   #rootPath = '';
+  #owner: StateOwner | undefined;
   /** Keys of the containers that are being written, outermost first; the state itself has none. */
   #path: (string | number | undefined)[] = [];
   /** Key of the value that is being written, within the innermost of them. */
   #key: string | number | undefined = undefined;
 
   /** Begins a new state. */
-  begin(writer: ReferenceWriter | undefined, path: string): void {
+  begin(writer: ReferenceWriter | undefined, path: string, owner?: StateOwner): void {
+    this.#owner = owner;
     this.length = 0;
     this.references.length = 0;
     if (this.#indexOfReference.size > 0) this.#indexOfReference = new Map();
@@ -419,10 +429,9 @@ export class StateEncoder {
 
   /** Where the value that is being written stands. */
   #where(): string {
+    const keys = [...this.#path, this.#key].filter((key) => key !== undefined);
     let path = this.#rootPath;
-    for (const key of [...this.#path, this.#key]) {
-      if (key !== undefined) path += typeof key === 'number' ? `[${key}]` : `.${key}`;
-    }
+    for (const key of this.#owner?.statePath(keys) ?? keys) path += typeof key === 'number' ? `[${key}]` : `.${key}`;
     return path;
   }
 

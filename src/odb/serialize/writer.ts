@@ -1,6 +1,6 @@
 import { buildRecord } from './record.js';
 import type { ReferenceWriter } from './references.js';
-import { StateEncoder } from './state-encoder.js';
+import { StateEncoder, type StateOwner } from './state-encoder.js';
 
 /** What a record is written from. */
 export interface RecordSource {
@@ -9,6 +9,8 @@ export interface RecordSource {
   readonly references: ReferenceWriter;
   /** What the object is called in messages: `root`, `Account oid 12`. */
   readonly path: string;
+  /** Says what places in the state are called, where these are not the object's fields. */
+  readonly owner?: StateOwner;
 }
 
 let idle: StateEncoder | undefined = new StateEncoder();
@@ -20,9 +22,9 @@ let idle: StateEncoder | undefined = new StateEncoder();
  *
  * @throws SerializationError, UnregisteredError for a value that cannot be stored; both name its path.
  */
-export function writeRecord({ className, state, references, path }: RecordSource): Buffer {
+export function writeRecord({ className, state, references, path, owner }: RecordSource): Buffer {
   return withEncoder((encoder) => {
-    encoder.begin(references, path);
+    encoder.begin(references, path, owner);
     encoder.write(state);
     return buildRecord(className, encoder.references, encoder.buffer, encoder.length);
   });
