@@ -1,5 +1,13 @@
 import type { Clock, LogLevel, Random, Timer } from '../../base/index.js';
-import { ClientDisconnected, ProtocolError, packetId, packetType, ViewHub, ZERO_TID } from '../../odb/remote/index.js';
+import {
+  ClientDisconnected,
+  ProtocolError,
+  packetId,
+  packetType,
+  StorageError,
+  ViewHub,
+  ZERO_TID,
+} from '../../odb/remote/index.js';
 import {
   ConnectionMessage,
   closeChannelPacket,
@@ -257,7 +265,7 @@ export class ServerLink {
     this.#lastFailure = `${where}: ${why}`;
     if (!this.#hasBeenConnected) this.#options.onAttempt(this.#lastFailure);
     if (isHopeless && !this.#hasBeenConnected) {
-      this.#options.onFirst(reason);
+      this.#options.onFirst(reason && namingServer(reason, where));
       return;
     }
     let pauseMs = this.#reconnect.nextPauseMs();
@@ -327,4 +335,11 @@ export class ServerLink {
     this.hub.memory.beat();
     this.#heartbeat = this.#clock.schedule(HEARTBEAT_MS, () => this.#beat());
   }
+}
+
+/** The same error, with whose answer it was: an address with a typing error in it is found by that. */
+function namingServer(error: Error, where: string): Error {
+  if (error.constructor === ProtocolError) return new ProtocolError(`${where}: ${error.message}`, { cause: error });
+  if (error.constructor === StorageError) return new StorageError(`${where}: ${error.message}`, { cause: error });
+  return error;
 }
