@@ -140,6 +140,11 @@ export class DispatcherAgents extends Persistent {
     return this._agents.entries();
   }
 
+  /** For dispatchers: the record that says whether it is active. */
+  get activationOid(): number {
+    return this._activation._p_oid as number;
+  }
+
   /** For dispatchers: records whose change adds, removes or alters agents. */
   *watchedOids(): Generator<number> {
     yield this._agents._p_oid as number;
@@ -326,6 +331,12 @@ export class Dispatchers extends Persistent {
       sibling.deactivate();
     }
     for (const other of this._dispatchers.values()) if (other.activated === undefined && !other.isIdle) other.clean();
+  }
+
+  /** For dispatchers: records that say which of them are active. */
+  *watchedOids(): Generator<number> {
+    yield this._dispatchers._p_oid as number;
+    for (const agents of this._dispatchers.values()) yield agents.activationOid;
   }
 
   private _nextActive(uuid: string): DispatcherAgents | undefined {

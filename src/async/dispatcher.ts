@@ -552,6 +552,7 @@ export class Dispatcher {
       const queue = queues?.get(name);
       if (!queue) continue;
       for (const oid of queue.watchedOids()) watched.add(oid);
+      for (const oid of queue.dispatchers.watchedOids()) setup.add(oid);
       for (const oid of queue.dispatchers.get(this.uuid)?.watchedOids() ?? []) setup.add(oid);
       dueMs = Math.min(dueMs, queue.nextDueMs ?? Infinity);
       for (const slots of this.#slots.values()) for (const oid of slots.waitingOids) watched.add(oid);

@@ -29,7 +29,9 @@ export async function waitUntilDone(job: Job, options: { readonly signal?: Abort
   };
   return new Promise((resolve, reject) => {
     let timer: { cancel(): void } | undefined;
+    let isOver = false;
     const end = () => {
+      isOver = true;
       unsubscribe();
       timer?.cancel();
       signal?.removeEventListener('abort', aborted);
@@ -41,6 +43,7 @@ export async function waitUntilDone(job: Job, options: { readonly signal?: Abort
     let isScheduled = false;
     const check = () => {
       isScheduled = false;
+      if (isOver) return;
       try {
         const found = look();
         if (!found) return;
@@ -69,7 +72,7 @@ export async function waitUntilDone(job: Job, options: { readonly signal?: Abort
     // Keeps the process alive: somebody waits.
     const tick = () => {
       check();
-      if (timer) timer = systemClock.schedule(LOOK_INTERVAL_MS, tick, { ref: true });
+      if (!isOver) timer = systemClock.schedule(LOOK_INTERVAL_MS, tick, { ref: true });
     };
     timer = systemClock.schedule(LOOK_INTERVAL_MS, tick, { ref: true });
     check();
