@@ -3,7 +3,6 @@ import { argumentRangeError, argumentTypeError, type Duration, durationMs, type 
 import {
   type Connection,
   type DB,
-  MergeRefusedError,
   nameOf,
   type Oid,
   Persistent,
@@ -16,6 +15,8 @@ import type { Agent } from './agent.js';
 import { ArgumentList } from './argument-list.js';
 import { BadStatusError, TimeoutError, UnknownQuotaError } from './errors.js';
 import { Failure } from './failure.js';
+import { FIELD_SET, FIELDS, INDEX, type StoredJob } from './job-fields.js';
+import { mergeJobs } from './job-merge.js';
 import { Method } from './method.js';
 import type { JobPlace } from './place.js';
 import type { Queue } from './queue.js';
@@ -64,37 +65,8 @@ export interface CallbackOptions {
   readonly retryPolicyFactory?: RetryPolicyFactory;
 }
 
-/** The fields of a job in the order in which they are stored. New ones are added at the end. */
-const FIELDS = [
-  '_callable',
-  '_args',
-  '_status',
-  '_parent',
-  '_beginAfter',
-  '_activeStart',
-  '_activeEnd',
-  '_result',
-  '_callbacks',
-  '_beginBy',
-  '_quotaNames',
-  '_innerJob',
-  '_annotations',
-  '_assignerUuid',
-  '_failureLogLevel',
-  '_retryPolicyFactory',
-  '_retryPolicy',
-  '_initialCallbacksEnd',
-  '_actsFor',
-] as const;
-type FieldName = (typeof FIELDS)[number];
-const FIELD_SET: ReadonlySet<string> = new Set(FIELDS);
-const INDEX = Object.fromEntries(FIELDS.map((name, index) => [name, index])) as Record<FieldName, number>;
-
 /** A callable as it is stored: by name, so that a job can be looked at where its function is not known. */
 type StoredCallable = readonly ['f', string] | readonly ['m', Persistent, string] | readonly ['j', Job];
-
-/** The fields of a job in their order, and those of a subclass by name. */
-type StoredJob = readonly [fields: readonly unknown[], more?: Readonly<Record<string, unknown>>];
 
 /**
  * A callable with its arguments, its state and, later, its result.
@@ -567,40 +539,8 @@ export class Job<
    * Two transactions that change different fields merge. A callback that one of them adds while the other one completes the job joins:
    * where the completion commits last, its committer sees the callback and runs it; else the adder does.
    */
-  static resolveConflict(base: StoredJob, committed: StoredJob, mine: StoredJob): unknown {
-    const merged = [...committed[0]];
-    const pick = (index: number, value: unknown) => {
-      while (merged.length <= index) merged.push(null);
-      merged[index] = value;
-    };
-    for (let i = 0; i < FIELDS.length; i++) {
-      const [old, theirs, ours] = [base, committed, mine].map(([fields]) => fields[i] ?? null);
-      if (i === INDEX._callbacks) {
-        pick(i, mergeCallbacks(old as unknown[] | null, theirs as unknown[] | null, ours as unknown[] | null));
-      } else if (!same(ours, old)) {
-        // A job that was taken from its worker cannot be finished by it.
-        if (i === INDEX._parent && !same(committed[0][INDEX._status], base[0][INDEX._status])) {
-          throw new MergeRefusedError('it was finished meanwhile');
-        }
-        if (i === INDEX._status && !same(committed[0][INDEX._parent], base[0][INDEX._parent])) {
-          throw new MergeRefusedError('it belongs to somebody else by now');
-        }
-        // Who moves a job, or takes it on, does so alone: two that put it in a queue would have it run twice.
-        const isExclusive = i === INDEX._parent || i === INDEX._status;
-        if (!same(theirs, old) && (isExclusive || !same(theirs, ours)))
-          throw new MergeRefusedError(`both changed ${FIELDS[i]}`);
-        pick(i, ours);
-      }
-    }
-    const more = mergeFields(base[1], committed[1], mine[1]);
-    const completed = STORED_STATUSES.indexOf(COMPLETED);
-    const ours = mine[0];
-    if (ours[INDEX._status] === completed && base[0][INDEX._status] !== completed) {
-      const known = (ours[INDEX._callbacks] as unknown[] | null)?.length ?? 0;
-      const all = (merged[INDEX._callbacks] as unknown[] | null)?.length ?? 0;
-      if (all > known) pick(INDEX._status, STORED_STATUSES.indexOf(CALLBACKS));
-    }
-    return more === undefined ? [merged] : [merged, more];
+  static resolveConflict(base: StoredJob, committed: StoredJob, mine: StoredJob): StoredJob {
+    return mergeJobs(base, committed, mine);
   }
 
   // ---------------------------------------------------------------- text
@@ -741,41 +681,6 @@ export function beginByMs(duration: Duration): number {
   const ms = durationMs(duration);
   if (ms < 0) throw argumentRangeError('ARG_BEGIN_BY', `beginBy is ${ms} ms: it cannot be negative`);
   return ms;
-}
-
-/** Whether two stored values are the same. References are the same object in all states; what cannot be told counts as different. */
-function same(a: unknown, b: unknown): boolean {
-  if (a === b) return true;
-  if ((a ?? null) === null || (b ?? null) === null) return (a ?? null) === (b ?? null);
-  if (Array.isArray(a) && Array.isArray(b)) return a.length === b.length && a.every((item, i) => same(item, b[i]));
-  if (a instanceof Date && b instanceof Date) return a.getTime() === b.getTime();
-  if (!isPlain(a) || !isPlain(b)) return false;
-  const keys = Object.keys(a);
-  return keys.length === Object.keys(b).length && keys.every((key) => same(a[key], b[key]));
-}
-
-function isPlain(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype;
-}
-
-type Fields = Readonly<Record<string, unknown>> | undefined;
-
-function mergeFields(base: Fields, theirs: Fields, ours: Fields): Fields {
-  if (!ours) return theirs;
-  const merged = { ...theirs };
-  for (const [name, value] of Object.entries(ours)) {
-    if (same(value, base?.[name])) continue;
-    if (!same(theirs?.[name], base?.[name])) throw new MergeRefusedError(`both changed ${name}`);
-    merged[name] = value;
-  }
-  return merged;
-}
-
-function mergeCallbacks(base: unknown[] | null, theirs: unknown[] | null, ours: unknown[] | null): unknown[] | null {
-  const known = new Set([...(base ?? []), ...(theirs ?? [])]);
-  const added = (ours ?? []).filter((callback) => !known.has(callback));
-  const all = [...(theirs ?? []), ...added];
-  return all.length === 0 ? null : all;
 }
 
 function classNameOf(object: Persistent): string {
