@@ -133,7 +133,7 @@ test('one place knows each secret: LevelDB, sockets, the end of the process, tim
     [/from 'classic-level'/, /^odb\/storage\/level\//, 'LevelDB'],
     [/from 'node:net'/, /^zeo\/transport\/|^zeo\/server\//, 'sockets'],
     [/process\.exit\(/, /^cli\//, 'the end of the process'],
-    [/\bsetTimeout\(|\bsetInterval\(/, /^base\/clock\.ts$|^testing\//, 'timers'],
+    [/(?<![.\w])set(?:Timeout|Interval)\(/, /^base\/clock\.ts$|^testing\//, 'timers'],
     [/Math\.random\(/, /^base\//, 'randomness'],
   ];
   for (const [file, text] of texts) {

@@ -81,11 +81,6 @@ export class ReadOnlyError extends StorageError {
   override readonly code: string = 'ODB_READ_ONLY';
 }
 
-/** A write through a historical connection. */
-export class ReadOnlyHistoryError extends ReadOnlyError {
-  override readonly code: string = 'ODB_READ_ONLY_HISTORY';
-}
-
 /** The stored bytes are not what was written. */
 export class CorruptionError extends StorageError {
   override readonly code: string = 'ODB_CORRUPTION';
@@ -145,15 +140,6 @@ export class ClientDisconnected extends StorageError {
   }
 }
 
-/** The commit lock was not granted in time. */
-export class CommitLockTimeout extends StorageError {
-  override readonly code: string = 'ODB_COMMIT_LOCK_TIMEOUT';
-
-  override get retry(): Retry {
-    return 'later';
-  }
-}
-
 /** The answer to a commit was lost: it may or may not have happened. Ask {@link CommitUncertainError.outcome}. */
 export class CommitUncertainError extends StorageError {
   override readonly code: string = 'ODB_COMMIT_UNCERTAIN';
@@ -204,11 +190,6 @@ export class DoomedTransaction extends TransactionError {
 /** The savepoint is no longer part of the transaction. */
 export class InvalidSavepointRollbackError extends TransactionError {
   readonly code = 'ODB_INVALID_SAVEPOINT_ROLLBACK';
-}
-
-/** The transaction is larger than the storage takes. */
-export class TransactionTooLargeError extends TransactionError {
-  readonly code = 'ODB_TRANSACTION_TOO_LARGE';
 }
 
 /** A connection, or an object, was used in a state or by a transaction where it cannot be. */
@@ -268,11 +249,6 @@ export class SerializationError extends BaseError {
   }
 }
 
-/** A plain value inside a field was changed without its owner noticing (`detectMutations`). */
-export class UnnoticedMutationError extends BaseError {
-  readonly code = 'ODB_UNNOTICED_MUTATION';
-}
-
 /** Something was looked for where it is not. */
 export class LookupError extends BaseError {
   readonly code = 'ODB_LOOKUP';
@@ -286,11 +262,6 @@ export class ProtocolError extends BaseError {
 /** A frame is larger than the receiver takes. */
 export class FrameTooLargeError extends ProtocolError {
   override readonly code: string = 'ODB_FRAME_TOO_LARGE';
-}
-
-/** The credentials were refused. */
-export class AuthenticationError extends BaseError {
-  readonly code = 'ODB_AUTHENTICATION';
 }
 
 /** The address of a server is taken, or is not this machine's. */

@@ -20,10 +20,8 @@ export type { RootView } from './connection/root-view.js';
 export { DB, type DBOptions, type OpenOptions } from './db.js';
 export {
   AddressInUseError,
-  AuthenticationError,
   BrokenModified,
   ClientDisconnected,
-  CommitLockTimeout,
   CommitUncertainError,
   CommitUnderWayError,
   ConflictError,
@@ -43,7 +41,6 @@ export {
   ProtocolError,
   ReadConflictError,
   ReadOnlyError,
-  ReadOnlyHistoryError,
   ReservedNameError,
   SerializationError,
   StorageError,
@@ -52,8 +49,6 @@ export {
   TransactionError,
   TransactionFailedError,
   TransactionStateError,
-  TransactionTooLargeError,
-  UnnoticedMutationError,
   UnregisteredError,
 } from './errors.js';
 export { MAX_TID, type Oid, ROOT_OID, type Tid, tidFromDate, tidToDate, toOid, toTid, ZERO_TID } from './ids.js';

@@ -339,7 +339,8 @@ export class ServerLink {
 
 /** The same error, with whose answer it was: an address with a typing error in it is found by that. */
 function namingServer(error: Error, where: string): Error {
-  if (error.constructor === ProtocolError) return new ProtocolError(`${where}: ${error.message}`, { cause: error });
-  if (error.constructor === StorageError) return new StorageError(`${where}: ${error.message}`, { cause: error });
+  const cls: unknown = error.constructor;
+  if (cls === ProtocolError) return new ProtocolError(`${where}: ${error.message}`, { cause: error });
+  if (cls === StorageError) return new StorageError(`${where}: ${error.message}`, { cause: error });
   return error;
 }
