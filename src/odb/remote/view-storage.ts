@@ -355,7 +355,9 @@ export class ViewStorage implements Storage {
     this.#refuseClosed();
     // What the files hold beyond the last published transaction is not to be seen yet.
     const limit = Math.min(before, this.#lastTid + 1) as Tid;
-    return (this.#reader as RevisionReader).loadBefore(oid, limit);
+    const revision = (this.#reader as RevisionReader).loadBefore(oid, limit);
+    if (revision?.endTid === undefined || revision.endTid <= this.#lastTid) return revision;
+    return { data: revision.data, tid: revision.tid, endTid: undefined };
   }
 
   #loadRemote(

@@ -101,6 +101,21 @@ for (const isOnDisk of [false, true]) {
   });
 }
 
+test('who reads the files for itself sees nothing that it was not told of, not even that something ends', async () => {
+  const owner = await startOwner({ isOnDisk: true });
+  const [a, b] = [await owner.view(), await owner.view()];
+  const oid = a.newOid();
+  const first = await commit(a, [[oid, ZERO_TID, 'one']]);
+  b.poll();
+  const second = await commit(a, [[oid, first.tid, 'two']]);
+  for (const revision of [b.load(oid), b.loadBefore(oid, (second.tid + 1) as Tid)]) {
+    assert.deepEqual([text(revision?.data), revision?.tid, revision?.endTid], ['one', first.tid, undefined]);
+  }
+  b.poll();
+  assert.equal(text(b.load(oid).data), 'two');
+  assert.equal(b.loadBefore(oid, second.tid)?.endTid, second.tid);
+});
+
 test('a conflict is refused with the facts of it', async () => {
   const owner = await startOwner();
   const [a, b] = [await owner.view(), await owner.view()];
