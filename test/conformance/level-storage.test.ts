@@ -2,10 +2,22 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { after, before, test } from 'node:test';
 import { appendResolver, type SubjectOptions, testStorage } from 'holdfast/conformance';
 import 'holdfast/odb';
+import { type LogSink, setLogSink } from '#src/base/index.js';
 import { LevelStorage } from '#src/odb/storage/level/level-storage.js';
+
+let formerSink: LogSink;
+
+before(() => {
+  // A merge that fails is logged.
+  formerSink = setLogSink(() => undefined);
+});
+
+after(() => {
+  setLogSink(formerSink);
+});
 
 for (const durable of [true, false]) {
   testStorage({

@@ -1,8 +1,20 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { after, before, test } from 'node:test';
 import { appendResolver, testStorage } from 'holdfast/conformance';
 import 'holdfast/odb';
+import { type LogSink, setLogSink } from '#src/base/index.js';
 import { MemoryStorage } from '#src/odb/storage/memory-storage.js';
+
+let formerSink: LogSink;
+
+before(() => {
+  // A merge that fails is logged.
+  formerSink = setLogSink(() => undefined);
+});
+
+after(() => {
+  setLogSink(formerSink);
+});
 
 testStorage({
   name: 'MemoryStorage',
