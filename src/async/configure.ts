@@ -97,9 +97,9 @@ export const configure = {
    * @throws UuidInUseError when another process works under this instance's UUID. UuidFileError. TypeError (`ARG_FILTER`) for both a
    *   filter and a chooser. What the database throws.
    */
-  async start(db: DB<never> | DB, options: StartOptions = {}): Promise<Dispatcher> {
+  async start<Root extends object>(db: DB<Root>, options: StartOptions = {}): Promise<Dispatcher> {
     const { agentSize, agentChooser, agentFilter, pool, queueNames = [''], dbName, ...rest } = options;
-    const database = db as DB;
+    const database = db as unknown as DB;
     if (dbName !== undefined && dbName !== database.databaseName) {
       throw new ConnectionStateError(
         `there is no database '${dbName}': this one is called '${database.databaseName}', and stands alone`,

@@ -142,6 +142,6 @@ function given({ size, pool, filter, chooser }: AgentInstallerOptions): Construc
  *
  * @throws what the database throws; conflicts with others who do the same are run again.
  */
-export function installQueues(db: DB, options: QueueInstallerOptions = {}): Promise<void> {
-  return new QueueInstaller(options).install(db);
+export function installQueues<Root extends object>(db: DB<Root>, options: QueueInstallerOptions = {}): Promise<void> {
+  return new QueueInstaller(options).install(db as unknown as DB);
 }

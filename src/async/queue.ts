@@ -424,13 +424,13 @@ export function queuesOf(source: Connection | Persistent): Queues | undefined {
  * @param source a connection, or any object that is stored in the database
  * @throws NoQueueError when none was installed.
  */
-export function getDefaultQueue(source: Connection | Connection<never> | Persistent): Queue {
+export function getDefaultQueue<Root extends object>(source: Connection<Root> | Persistent): Queue {
   return getQueue(source, '');
 }
 
 /** The queue of that name. @throws NoQueueError when there is none. */
-export function getQueue(source: Connection | Connection<never> | Persistent, name: string): Queue {
-  const queue = queuesOf(source as Connection | Persistent)?.get(name);
+export function getQueue<Root extends object>(source: Connection<Root> | Persistent, name: string): Queue {
+  const queue = queuesOf(source as unknown as Connection | Persistent)?.get(name);
   if (queue) return queue;
   throw new NoQueueError(
     `the database has no queue '${name}': call await installQueues(db) once, or start a worker, and begin a new transaction`,

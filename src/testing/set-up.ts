@@ -16,7 +16,7 @@ const setUps: SetUp[] = [];
  * Starts a dispatcher for a test: it polls every 0.1 s, has a UUID of its own, leaves the signals of the process alone, and its CRITICAL
  * log lines are printed. {@link tearDown} ends it.
  */
-export async function setUp(db: DB<never> | DB, options: StartOptions = {}): Promise<Dispatcher> {
+export async function setUp<Root extends object>(db: DB<Root>, options: StartOptions = {}): Promise<Dispatcher> {
   const restoreLogs = printLogs('critical');
   try {
     const dispatcher = await configure.start(db, {

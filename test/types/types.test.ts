@@ -1,0 +1,98 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import {
+  type Callable,
+  type Failure,
+  getDefaultQueue,
+  installQueues,
+  Job,
+  method,
+  parallel,
+  type Queue,
+  type ResultOf,
+} from 'holdfast/async';
+import { BTree, DB, Persistent, type PersistentList, PersistentMapping } from 'holdfast/odb';
+
+// Good use compiles, refused use does not: the compiler is the test. What is below is never run.
+
+type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
+function same<_A, _B>(_equal: Equal<_A, _B>): void {}
+
+class Account extends Persistent {
+  balance = 0;
+  deposit(amount: number, note?: string): number {
+    this.balance += amount + (note?.length ?? 0);
+    return this.balance;
+  }
+}
+
+interface Root {
+  accounts: BTree<string, Account>;
+  names: PersistentList<string>;
+}
+
+const add = (a: number, b: number): number => a + b;
+const later = async (text: string): Promise<Date> => new Date(text);
+const nested = (): Job<typeof add> => new Job(add, 1, 2);
+
+export async function typedRoot(): Promise<void> {
+  const db = await DB.open<Root>('memory:');
+  const { root } = db.open();
+  same<typeof root.accounts, BTree<string, Account>>(true);
+  root.names.push('Ada');
+  // @ts-expect-error names are texts
+  root.names.push(7);
+  // @ts-expect-error there is no such entry
+  root.nonsense = 1;
+  const balance = await db.transaction(({ root: inner }) => inner.accounts.get('Ada')?.balance);
+  same<typeof balance, number | undefined>(true);
+  await installQueues(db);
+  getDefaultQueue(db.open());
+}
+
+export function typedJobs(queue: Queue): void {
+  const sum = new Job(add, 1, 2);
+  same<typeof sum.result, number | Failure | undefined>(true);
+  new Job(add, 1);
+  // @ts-expect-error the first argument is a number
+  new Job(add, 'one');
+  // @ts-expect-error there are two arguments
+  new Job(add, 1, 2, 3);
+  same<ResultOf<typeof later>, Date>(true);
+  same<ResultOf<typeof nested>, number>(true);
+  same<Awaited<ReturnType<Job<typeof later>['done']>>, Date | Failure | undefined>(true);
+  const put = queue.put(new Job(later, 'today'));
+  same<typeof put, Job<typeof later>>(true);
+  const bare = queue.put(Date.now);
+  same<typeof bare.result, number | Failure | undefined>(true);
+  const deposit = new Job(method(new Account(), 'deposit'), 5, 'rent');
+  same<typeof deposit.result, number | Failure | undefined>(true);
+  // @ts-expect-error an amount is a number
+  new Job(method(new Account(), 'deposit'), 'five');
+  // @ts-expect-error there is no such method
+  method(new Account(), 'withdraw');
+  // @ts-expect-error a text cannot be called
+  new Job('add');
+}
+
+export function anyJob(): Job[] {
+  const jobs: Job[] = [new Job(add, 1, 2), new Job(later, 'now'), parallel(new Job(add, 1, 2), add)];
+  const callables: Callable[] = [add, new Job(add), method(new Account(), 'deposit')];
+  jobs[0]?.addCallback((result: unknown) => String(result));
+  return callables.length > 0 ? jobs : [];
+}
+
+export function typedCollections(): void {
+  const tree = new BTree<number, string>();
+  tree.set(1, 'one');
+  // @ts-expect-error keys are numbers
+  tree.set('one', 'one');
+  const mapping = new PersistentMapping<Account>();
+  // @ts-expect-error values are accounts
+  mapping.set('Ada', 12);
+}
+
+test('public types take good use and refuse the rest', () => {
+  // That this file was compiled is what it proves.
+  assert.ok(true);
+});
