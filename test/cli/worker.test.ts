@@ -197,7 +197,7 @@ test('a worker that is told to end puts back what it has not finished, and anoth
   );
   assert.deepEqual(await first.end('SIGTERM'), { code: 0, signal: null });
   const second = await site.worker('second', ['--zeo', address, JOBS]);
-  assert.equal(((await job?.done()) as Place).pid, second.pid);
+  assert.equal(((await (job as Job).done()) as Place).pid, second.pid);
 });
 
 test('a job whose worker is killed runs again elsewhere, within seconds', async () => {
