@@ -244,7 +244,7 @@ export class StateDecoder {
       case EXT.url: {
         const index = this.#containers.push(undefined) - 1;
         const text = this.#string();
-        const value = type === EXT.url ? new URL(text) : new RegExp(text, this.#string());
+        const value = type === EXT.url ? this.#url(text) : this.#regexp(text, this.#string());
         this.#containers[index] = value;
         return value;
       }
@@ -273,6 +273,19 @@ export class StateDecoder {
     const value = this.#value();
     if (typeof value !== 'string') throw this.#damaged('text is missing');
     return value;
+  }
+
+  #url(text: string): URL {
+    if (!URL.canParse(text)) throw this.#damaged('a URL is none');
+    return new URL(text);
+  }
+
+  #regexp(source: string, flags: string): RegExp {
+    try {
+      return new RegExp(source, flags);
+    } catch {
+      throw this.#damaged('a pattern is none');
+    }
   }
 
   #binary(end: number): unknown {

@@ -1,9 +1,10 @@
-import { inspect } from 'node:util';
+import { inspect, types } from 'node:util';
 import type { BaseError } from '../../base/index.js';
 import { SerializationError, UnregisteredError } from '../errors.js';
 import { RECORD_BYTES_MAX } from '../limits.js';
 import type { RecordReference, ReferenceWriter } from './references.js';
 import { type Nameable, nameOf, registrationHint } from './registry.js';
+import { builtinBase, isBuiltin, isUrl } from './runtime-classes.js';
 import { BYTE_KINDS, DEPTH_MAX, EXT } from './state-format.js';
 
 const INITIAL_BYTES = 64 * 1024;
@@ -204,9 +205,11 @@ export class StateEncoder {
     if (this.#path.length >= DEPTH_MAX) throw this.#refused(value, `it is nested more than ${DEPTH_MAX} deep`);
     this.#path.push(this.#key);
     this.#key = undefined;
-    if (Array.isArray(value)) this.#array(value);
-    else {
-      const prototype = Object.getPrototypeOf(value) as object | null;
+    const prototype = Object.getPrototypeOf(value) as object | null;
+    if (Array.isArray(value)) {
+      if (prototype !== Array.prototype) this.#requireBareArray(value, prototype);
+      this.#array(value);
+    } else {
       if (prototype === Object.prototype) this.#plain(value as Record<string, unknown>);
       else this.#special(value, prototype);
     }
@@ -249,6 +252,12 @@ export class StateEncoder {
     }
   }
 
+  /** An array of another realm is one like any other; one with a class of its own would come back without that. */
+  #requireBareArray(value: readonly unknown[], prototype: object | null): void {
+    if (prototype && Object.hasOwn(prototype, 'constructor') && isBuiltin(prototype.constructor)) return;
+    throw this.#refused(value, 'its class would be lost, since it extends Array: keep an array in a field instead');
+  }
+
   #plain(value: Record<string, unknown>): void {
     const keys = Object.keys(value);
     const count = keys.length;
@@ -283,37 +292,38 @@ export class StateEncoder {
 
   #special(value: object, prototype: object | null): void {
     if (prototype === null) {
+      this.#requireNoSymbols(value);
       this.#extension(EXT.bare, () => this.#fields(value as Record<string, unknown>, Object.keys(value)));
-    } else if (prototype === Map.prototype) {
+    } else if (prototype === Map.prototype && types.isMap(value)) {
       this.#extension(EXT.map, () => {
-        for (const [key, inner] of value as Map<unknown, unknown>) {
+        for (const [key, inner] of value) {
           this.#key = typeof key === 'string' || typeof key === 'number' ? key : '(key)';
           this.write(key);
           this.write(inner);
         }
       });
-    } else if (prototype === Set.prototype) {
+    } else if (prototype === Set.prototype && types.isSet(value)) {
       this.#extension(EXT.set, () => {
         let index = 0;
-        for (const inner of value as Set<unknown>) {
+        for (const inner of value) {
           this.#key = index++;
           this.write(inner);
         }
       });
-    } else if (prototype === Date.prototype) {
-      const time = (value as Date).getTime();
+    } else if (prototype === Date.prototype && types.isDate(value)) {
+      const time = value.getTime();
       this.#reserve(11);
       this.buffer[this.length++] = 0xd7;
       this.buffer[this.length++] = EXT.date;
       this.length = this.buffer.writeDoubleBE(time, this.length);
-    } else if (prototype === RegExp.prototype) {
-      const { source, flags } = value as RegExp;
+    } else if (prototype === RegExp.prototype && types.isRegExp(value)) {
+      const { source, flags } = value;
       this.#extension(EXT.regexp, () => {
         this.#string(source);
         this.#string(flags);
       });
-    } else if (prototype === URL.prototype) {
-      this.#extension(EXT.url, () => this.#string((value as URL).href));
+    } else if (prototype === URL.prototype && isUrl(value)) {
+      this.#extension(EXT.url, () => this.#string(value.href));
     } else if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer) this.#binary(value, prototype);
     else if (value instanceof Error) this.#error(value);
     else this.#instance(value, prototype);
@@ -345,6 +355,8 @@ export class StateEncoder {
     if (typeof error.stack === 'string') fields['stack'] = error.stack.toWellFormed();
     if (Object.hasOwn(error, 'cause')) fields['cause'] = error.cause;
     if (error instanceof AggregateError) fields['errors'] = error.errors;
+    // A getter of the class, which refuses what the runtime has not made.
+    if (error instanceof DOMException) fields['code'] = error.code;
     for (const key of Object.keys(error)) fields[key] = (error as unknown as Record<string, unknown>)[key];
     const own = resolvedName(cls ?? 'js.Error');
     if (error.name !== own && !Object.hasOwn(fields, 'name')) fields['name'] = error.name;
@@ -360,12 +372,19 @@ export class StateEncoder {
     if (name === undefined || name.startsWith('js.')) {
       const shown = typeof cls === 'function' ? cls.name || 'an anonymous class' : 'a class of no name';
       if (value instanceof Promise) throw this.#refused(value, 'promises cannot be stored: await it first');
-      if (name !== undefined || isBuiltin(value)) throw this.#refused(value, `a ${shown} cannot be stored`);
+      if (name !== undefined || isBuiltin(cls)) throw this.#refused(value, `a ${shown} cannot be stored`);
       const path = this.#where();
       throw new UnregisteredError(
         `${path}: the class ${shown} has no persistent name; ` +
           (typeof cls === 'function' ? registrationHint(cls) : 'give it one with persistable'),
         { path },
+      );
+    }
+    const base = builtinBase(prototype);
+    if (base !== '') {
+      throw this.#refused(
+        value,
+        `its class extends ${base}, of which nothing is stored: keep a ${base} in a field instead`,
       );
     }
     this.#requireNoSymbols(value);
@@ -437,12 +456,9 @@ export class StateEncoder {
 
   #refused(value: unknown, why: string): BaseError {
     const path = this.#where();
-    return new SerializationError(
-      `${path}: ${inspect(value, { depth: 0, maxStringLength: 40 })} cannot be stored: ${why}`,
-      {
-        path,
-      },
-    );
+    return new SerializationError(`${path}: ${show(value)} cannot be stored: ${why}`, {
+      path,
+    });
   }
 }
 
@@ -450,8 +466,11 @@ function resolvedName(cls: string): string {
   return cls.slice(cls.lastIndexOf('.') + 1);
 }
 
-/** Whether the value is made by the runtime (a promise, a socket's handle, …), so that naming its class would not help. */
-function isBuiltin(value: object): boolean {
-  const { constructor: cls } = Object.getPrototypeOf(value) as { constructor?: unknown };
-  return typeof cls === 'function' && /\[native code\]/.test(Function.prototype.toString.call(cls));
+/** A value for a message. What the value's class has for this may fail on what it has not made. */
+function show(value: unknown): string {
+  try {
+    return inspect(value, { depth: 0, maxStringLength: 40 });
+  } catch {
+    return Object.prototype.toString.call(value);
+  }
 }

@@ -52,5 +52,8 @@ export const BYTE_KINDS = [
   'BigUint64Array',
 ] as const;
 
-/** Containers nest no deeper than this: a damaged record cannot exhaust the stack. */
-export const DEPTH_MAX = 2000;
+/**
+ * Containers nest no deeper than this: neither a deep state nor a damaged record can exhaust the stack. Half of a thread's stack, by
+ * default, is enough for it, whatever the containers are.
+ */
+export const DEPTH_MAX = 500;
