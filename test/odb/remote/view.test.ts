@@ -402,6 +402,8 @@ test('locks are between views, in order, and fall when a view closes', async () 
   ];
   abort.abort(new Error('changed its mind'));
   await waits[1];
+  // Each view has a way of its own to the owner: those of b and c must have arrived before a closes.
+  for (const view of [b, c]) assert.equal(await view.locks.tryLock('queue'), false);
   await a.close();
   await Promise.all([waits[0], fallen]);
   assert.deepEqual(order, ['changed its mind', 'b']);
