@@ -2,8 +2,8 @@
 export const RECORD_BYTES_MAX = 256 * 1024 * 1024;
 /** Records above this size are warned about at commit: a sign that something should be persistent of its own. */
 export const RECORD_BYTES_WARN = 16 * 1024 * 1024;
-/** Oids are reserved durably in blocks of this many. */
-export const OID_BLOCK_COUNT = 4096;
+/** Oids are reserved durably in blocks of this many: one sync of the disk for each. */
+export const OID_BLOCK_COUNT = 16_384;
 /** Commit ids can be asked for (`outcome`) for this long, in ms. */
 export const OUTCOME_AGE_MAX_MS = 3_600_000;
 /** A synchronous read that waits for another thread gives up after this many ms. */

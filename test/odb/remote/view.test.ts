@@ -185,7 +185,8 @@ test('views that all add to one object at once lose nothing, merging in the view
   const first = views[0] as ViewStorage;
   const oid = first.newOid();
   const { tid } = await commit(first, [[oid, ZERO_TID, '.']]);
-  const letters = 'abcdefghijklmnopqrstuvwx';
+  // Each loses to every other one at most: fewer times than a view merges before it gives up.
+  const letters = 'abcdefghijklmnop';
   await Promise.all([...letters].map((letter, i) => commit(views[i % 4] as ViewStorage, [[oid, tid, `.${letter}`]])));
   await first.sync();
   assert.deepEqual([...(text(first.load(oid).data) as string)].sort().join(''), `.${letters}`);

@@ -196,3 +196,20 @@ test('a flipped bit anywhere in a table never gives wrong data', async () => {
   await Promise.all([next(), next()]);
   assert.ok(outcomes.includes('ODB_CORRUPTION'), outcomes.join(' '));
 });
+
+test('where the mark of reserved oids is damaged or missing, no oid of what is stored is given out', async () => {
+  const highest = Math.max(...written.map(({ oid }) => oid));
+  const damages: ((file: string) => void)[] = [
+    (file) => flip(file, 7),
+    (file) => flip(file, 11),
+    (file) => truncateSync(file, 5),
+    (file) => unlinkSync(file),
+  ];
+  for (const damage of damages) {
+    const copy = copyOf(inLog, String(++copies));
+    damage(join(copy, 'oids'));
+    const storage = await LevelStorage.open(copy);
+    assert.ok(storage.newOid() > highest);
+    await storage.close();
+  }
+});

@@ -21,6 +21,7 @@ import { FormatVersionError, NotADatabaseError, StorageLockedError } from '../..
  *     test.fs/holdfast.json   what this is, and in which version of the format
  *     test.fs/level/          LevelDB's files
  *     test.fs/last-commit     the last acknowledged transaction
+ *     test.fs/oids            up to which oid they are reserved
  *     test.fs.lock            beside it, for as long as it is open: who has it
  */
 
@@ -29,6 +30,8 @@ const DRAFT = `${MARKER}.new`;
 const LEVEL = 'level';
 /** Name of the file that says which transaction was acknowledged last. */
 export const LAST_COMMIT = 'last-commit';
+/** Name of the file that says up to which oid they are reserved. */
+export const OIDS = 'oids';
 /** The version of the layout of keys and values. */
 export const FORMAT_VERSION = 1;
 
@@ -81,7 +84,7 @@ function takeLock(real: string): LockFile {
 }
 
 /** Crash: one who was making a database may have left all of it but the marker. Nothing was committed to it. */
-const LEFT_OVER = new Set([DRAFT, LEVEL, LAST_COMMIT]);
+const LEFT_OVER = new Set([DRAFT, LEVEL, LAST_COMMIT, OIDS]);
 
 function requireEmpty(real: string, options: { readonly create: boolean }): void {
   const foreign = readdirSync(real).filter((name) => !LEFT_OVER.has(name));

@@ -70,8 +70,6 @@ export interface PreparedEntry extends TransactionHead {
 
 /** Names of bookkeeping entries. */
 export type Bookkeeping =
-  /** The highest reserved oid. */
-  | 'oids'
   /** Sequence number and tid of a transaction up to which all is known to be there. */
   | 'checkpoint'
   /** Tid up to which history was trimmed, and how many transactions were dropped with it. */

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { type Duration, durationMs, Logger, type Size, sizeBytes } from '../../../base/index.js';
 import { CorruptionError, POSKeyError, StorageError } from '../../errors.js';
 import { MAX_TID, type Oid, type Tid, tidFromDate, ZERO_TID } from '../../ids.js';
-import { OUTCOME_AGE_MAX_MS } from '../../limits.js';
+import { OID_BLOCK_COUNT, OUTCOME_AGE_MAX_MS } from '../../limits.js';
 import { BaseStorage, type BaseStorageOptions } from '../base-storage.js';
 import type { AcceptedTransaction } from '../commit-coordinator.js';
 import type {
@@ -14,7 +14,7 @@ import type {
   StorageSupports,
   TransactionRecord,
 } from '../storage.js';
-import { type HeldDirectory, holdDirectory, LAST_COMMIT } from './directory.js';
+import { type HeldDirectory, holdDirectory, LAST_COMMIT, OIDS } from './directory.js';
 import {
   commitIdKey,
   decodeNumbers,
@@ -27,6 +27,7 @@ import {
 import { type ChainPlace, LastCommitFile } from './last-commit-file.js';
 import { type Level, LevelReader, levelError, openLevel } from './level-reader.js';
 import { LevelWriter } from './level-writer.js';
+import { OidFile } from './oid-file.js';
 import { recover } from './recovery.js';
 import { Upkeep, type UpkeepOptions } from './upkeep.js';
 
@@ -69,19 +70,23 @@ export class LevelStorage extends BaseStorage {
   readonly #writer: LevelWriter;
   readonly #upkeep: Upkeep | undefined;
   #lastTid: Tid;
+  readonly #oids: OidFile;
   /** The highest oid that was handed out. */
   #lastOid: number;
+  #reservedOid: number;
 
   private constructor(opened: Opened, options: LevelStorageOptions) {
     super(options);
-    const { directory, level, lastCommit, last, checkpoint, reservedOid } = opened;
+    const { directory, level, lastCommit, oids, last, checkpoint, highestOid } = opened;
     this.name = directory.path;
     this.#directory = directory;
     this.#level = level;
     this.#lastCommit = lastCommit;
     this.#reader = new LevelReader(level);
     this.#lastTid = last.tid;
-    this.#lastOid = reservedOid;
+    this.#oids = oids;
+    this.#reservedOid = Math.max(oids.read() ?? 0, highestOid);
+    this.#lastOid = this.#reservedOid;
     const folder = directory.levelFolder;
     const durable = options.durable ?? true;
     const reader = this.#reader;
@@ -93,7 +98,6 @@ export class LevelStorage extends BaseStorage {
       lastCommit,
       written: last,
       checkpoint,
-      reservedOid,
     });
     if (!options.readOnly) {
       const keepMs = keepMsOf(options.history ?? DEFAULT_HISTORY);
@@ -115,15 +119,18 @@ export class LevelStorage extends BaseStorage {
     const directory = holdDirectory(path, { create: (options.create ?? true) && !isReadOnly });
     let level: Level | undefined;
     let lastCommit: LastCommitFile | undefined;
+    let oids: OidFile | undefined;
     try {
       level = await openDirectory(directory, options);
       lastCommit = new LastCommitFile(join(directory.path, LAST_COMMIT));
+      oids = new OidFile(join(directory.path, OIDS), { durable: options.durable ?? true });
       const recovered = await recover({ level, name: directory.path, isReadOnly, lastCommit: lastCommit.read() });
       if (options.durable === false) lastCommit.clear();
       if (directory.isNew) directory.mark();
-      return new LevelStorage({ directory, level, lastCommit, ...recovered }, options);
+      return new LevelStorage({ directory, level, lastCommit, oids, ...recovered }, options);
     } catch (error) {
       lastCommit?.close();
+      oids?.close();
       await level?.close();
       directory.lock.release();
       throw levelError(error, directory.path);
@@ -289,9 +296,28 @@ export class LevelStorage extends BaseStorage {
   }
 
   protected override nextOid(): Oid {
-    const oid = ++this.#lastOid as Oid;
-    this.#writer.reserveOids(oid);
-    return oid;
+    if (this.#lastOid >= this.#reservedOid) this.#reserveOids(this.#lastOid + OID_BLOCK_COUNT);
+    return ++this.#lastOid as Oid;
+  }
+
+  #reserveOids(until: number): void {
+    try {
+      this.#oids.write(until);
+    } catch (error) {
+      throw new StorageError(`${this.name} cannot reserve oids: ${(error as Error).message}`, { cause: error });
+    }
+    this.#reservedOid = until;
+  }
+
+  /** The next to open it begins where this one ended. */
+  #giveBackOids(): void {
+    if (this.isReadOnly || this.#lastOid === this.#reservedOid) return;
+    try {
+      this.#reserveOids(this.#lastOid);
+    } catch (error) {
+      // What stays reserved is lost, no more.
+      logger.warning('reserved oids could not be given back', error);
+    }
   }
 
   protected override get reader(): Pick<StorageAttachment, 'module' | 'data'> {
@@ -305,6 +331,8 @@ export class LevelStorage extends BaseStorage {
     await this.#upkeep?.stop();
     await this.#writer.settled();
     await this.#level.close();
+    this.#giveBackOids();
+    this.#oids.close();
     this.#lastCommit.close();
     this.#directory.lock.release();
   }
@@ -315,9 +343,10 @@ interface Opened {
   readonly directory: HeldDirectory;
   readonly level: Level;
   readonly lastCommit: LastCommitFile;
+  readonly oids: OidFile;
   readonly last: ChainPlace;
   readonly checkpoint: ChainPlace;
-  readonly reservedOid: number;
+  readonly highestOid: number;
 }
 
 /** How long superseded revisions are kept; `undefined`: for ever. */

@@ -1,8 +1,7 @@
 import { readdirSync, statfsSync } from 'node:fs';
-import { asBuffer, Logger } from '../../../base/index.js';
+import { asBuffer } from '../../../base/index.js';
 import { CorruptionError, StorageError } from '../../errors.js';
 import { type Oid, type Tid, ZERO_TID } from '../../ids.js';
-import { OID_BLOCK_COUNT } from '../../limits.js';
 import type { AcceptedRecord, AcceptedTransaction } from '../commit-coordinator.js';
 import {
   bookkeepingKey,
@@ -23,8 +22,6 @@ import {
 } from './keyspace.js';
 import type { ChainPlace, LastCommitFile } from './last-commit-file.js';
 import type { Level, LevelReader } from './level-reader.js';
-
-const logger = new Logger('holdfast.storage');
 
 /** Transactions after which a new checkpoint is written. */
 const CHECKPOINT_COMMITS = 1000;
@@ -47,8 +44,6 @@ export interface LevelWriterOptions {
   readonly lastCommit: LastCommitFile;
   readonly written: ChainPlace;
   readonly checkpoint: ChainPlace;
-  /** Oids up to here are reserved on the disk. */
-  readonly reservedOid: number;
 }
 
 /**
@@ -65,8 +60,6 @@ export class LevelWriter {
   readonly #lastCommit: LastCommitFile;
   #written: ChainPlace;
   #checkpoint: ChainPlace;
-  #reservedOid: number;
-  #reserving: Promise<void> | undefined;
   #writing: Promise<void> | undefined;
   #isLogInDoubt = false;
   readonly #currentKey = Buffer.allocUnsafe(9);
@@ -81,7 +74,6 @@ export class LevelWriter {
     this.#lastCommit = options.lastCommit;
     this.#written = options.written;
     this.#checkpoint = options.checkpoint;
-    this.#reservedOid = options.reservedOid;
   }
 
   /** Up to here all transactions are known to be there: the walk at open begins after it. */
@@ -95,17 +87,14 @@ export class LevelWriter {
       await this.#renewLog();
       const begun = this.#written;
       let written = begun;
-      let reserved: number | undefined;
       // The checkpoint says where this batch begins: the walk at open looks at every transaction after it.
       const isCheckpoint = begun.sequence + transactions.length - this.#checkpoint.sequence >= CHECKPOINT_COMMITS;
       await this.#writeBatch((batch) => {
         written = this.#putTransactions(batch, transactions);
-        reserved = this.#putReserved(batch, highestOid(transactions));
         if (isCheckpoint) batch.put(bookkeepingKey('checkpoint'), encodeNumbers([begun.sequence, begun.tid]));
       });
       if (isCheckpoint) this.#checkpoint = begun;
       this.#written = written;
-      if (reserved !== undefined) this.#reservedOid = reserved;
       // Crash: before this line the mark is older than the truth, which it may be.
       if (this.#durable) this.#lastCommit.write(written);
     });
@@ -134,26 +123,6 @@ export class LevelWriter {
       await this.#renewLog();
       await this.#writeBatch((batch) => putUnprepared(batch, accepted));
     });
-  }
-
-  /**
-   * Has oids reserved ahead, so that none is given twice after a crash. Those that are given out faster than that are reserved with the
-   * commit that uses them.
-   */
-  reserveOids(lastOid: number): void {
-    if (this.#reserving || lastOid + OID_BLOCK_COUNT / 2 < this.#reservedOid) return;
-    this.#reserving = this.#alone(async () => {
-      if (this.#isLogInDoubt) return;
-      let reserved: number | undefined;
-      await this.#writeBatch((batch) => {
-        reserved = this.#putReserved(batch, lastOid + OID_BLOCK_COUNT / 2);
-      });
-      this.#reservedOid = reserved ?? this.#reservedOid;
-    })
-      .catch((error: unknown) => logger.warning('oids could not be reserved ahead', error))
-      .finally(() => {
-        this.#reserving = undefined;
-      });
   }
 
   /**
@@ -186,14 +155,6 @@ export class LevelWriter {
     } finally {
       this.#writing = undefined;
     }
-  }
-
-  /** Puts the mark of reserved oids, if it has to move; returns where to. */
-  #putReserved(batch: Batch, oid: number): number | undefined {
-    if (oid <= this.#reservedOid) return undefined;
-    const reserved = oid + OID_BLOCK_COUNT;
-    batch.put(bookkeepingKey('oids'), encodeNumbers([reserved]));
-    return reserved;
   }
 
   #putTransactions(batch: Batch, transactions: readonly AcceptedTransaction[]): ChainPlace {
@@ -294,12 +255,4 @@ export class LevelWriter {
 function putUnprepared(batch: Batch, { tid, records }: AcceptedTransaction): void {
   batch.del(preparedKey(tid));
   for (let i = 0; i < records.length; i++) batch.del(preparedRecordKey(tid, i));
-}
-
-function highestOid(transactions: readonly AcceptedTransaction[]): number {
-  let highest = 0;
-  for (const { records } of transactions) {
-    for (const { oid } of records) if (oid > highest) highest = oid;
-  }
-  return highest;
 }

@@ -2,10 +2,12 @@ import { CorruptionError } from '../../errors.js';
 import { type Tid, ZERO_TID } from '../../ids.js';
 import {
   bookkeepingKey,
+  CURRENT_RANGE,
   decodeNumbers,
   decodePrepared,
   decodeTransaction,
   isPreparedHead,
+  oidOfKey,
   PREPARED_RANGE,
   TRANSACTIONS_END,
   tidOfKey,
@@ -18,7 +20,8 @@ import type { Level } from './level-reader.js';
 export interface Recovered {
   readonly last: ChainPlace;
   readonly checkpoint: ChainPlace;
-  readonly reservedOid: number;
+  /** The highest oid that is stored. */
+  readonly highestOid: number;
 }
 
 /**
@@ -34,18 +37,18 @@ export async function recover(options: {
   readonly lastCommit: ChainPlace | undefined;
 }): Promise<Recovered> {
   const { level, name, lastCommit } = options;
-  const [reservedOid = 0] = readNumbers(level, 'oids', `${name}: the mark of reserved oids`);
-  const [sequence = 0, tid = ZERO_TID] = readNumbers(level, 'checkpoint', `${name}: the checkpoint`);
+  const value = level.getSync(bookkeepingKey('checkpoint'));
+  const [sequence = 0, tid = ZERO_TID] = value ? decodeNumbers(`${name}: the checkpoint`, value) : [];
   const checkpoint: ChainPlace = { sequence, tid: tid as Tid };
   const last = await walk(level, name, checkpoint);
   if (lastCommit && lastCommit.sequence > last.sequence) throw missing(name, last.tid, lastCommit.tid);
   if (!options.isReadOnly) await dropPrepared(level);
-  return { last, checkpoint, reservedOid };
+  return { last, checkpoint, highestOid: await highestOid(level) };
 }
 
-function readNumbers(level: Level, key: 'oids' | 'checkpoint', what: string): number[] {
-  const value = level.getSync(bookkeepingKey(key));
-  return value === undefined ? [] : decodeNumbers(what, value);
+async function highestOid(level: Level): Promise<number> {
+  for await (const key of level.keys({ ...CURRENT_RANGE, reverse: true, limit: 1 })) return oidOfKey(key);
+  return 0;
 }
 
 async function walk(level: Level, name: string, checkpoint: ChainPlace): Promise<ChainPlace> {
