@@ -1,4 +1,4 @@
-// A client of the server, told by the benchmark what to do.
+// A client of the server, or several in one process, told by the benchmark what to do.
 import { performance } from 'node:perf_hooks';
 import { type Connection, DB, Length, TransactionManager } from 'holdfast/odb';
 import 'holdfast/zeo';
@@ -7,7 +7,7 @@ import { serveRequests } from '../support/processes.js';
 
 /** What a client can be asked to do. */
 export type ClientRequest =
-  | { readonly kind: 'commit'; readonly name: string; readonly count: number }
+  | { readonly kind: 'commit'; readonly names: readonly string[]; readonly count: number }
   | { readonly kind: 'count'; readonly name: string; readonly durationMs: number }
   | { readonly kind: 'watch'; readonly name: string };
 
@@ -17,14 +17,16 @@ export interface Counted {
   readonly worstTries: number;
 }
 
-const db = await DB.open(process.argv[2] as string);
+const uri = process.argv[2] as string;
+const db = await DB.open(uri);
 const transactionManager = new TransactionManager();
 const connection: Connection = db.open({ transactionManager });
+const clients = new Map<string, { readonly manager: TransactionManager; readonly root: Connection['root'] }>();
 
 serveRequests(async (request: ClientRequest): Promise<unknown> => {
   switch (request.kind) {
     case 'commit':
-      return commits(request.name, request.count);
+      return (await Promise.all(request.names.map((name) => commits(name, request.count)))).flat();
     case 'count':
       return count(request.name, request.durationMs);
     case 'watch':
@@ -32,23 +34,32 @@ serveRequests(async (request: ClientRequest): Promise<unknown> => {
   }
 });
 
-/** Durations of commits of an object of one's own, in ms. */
+/** Durations of commits of an object of one's own, over a connection of its own, in ms. */
 async function commits(name: string, times: number): Promise<number[]> {
-  await transactionManager.run(
-    () => {
-      if (!connection.root.has(name)) connection.root.set(name, new Item());
-    },
-    { retries: 1000 },
-  );
-  const item = connection.root.get(name) as Item;
+  const { manager, root } = clients.get(name) ?? (await newClient(name));
+  const item = root.get(name) as Item;
   const durations: number[] = [];
   for (let i = 0; i < times; i++) {
     const start = performance.now();
     item.count++;
-    await transactionManager.commit();
+    await manager.commit();
     durations.push(performance.now() - start);
   }
   return durations;
+}
+
+async function newClient(name: string) {
+  const manager = new TransactionManager();
+  const { root } = (await DB.open(uri)).open({ transactionManager: manager });
+  const client = { manager, root };
+  clients.set(name, client);
+  await manager.run(
+    () => {
+      if (!root.has(name)) root.set(name, new Item());
+    },
+    { retries: 1000 },
+  );
+  return client;
 }
 
 async function count(name: string, durationMs: number): Promise<Counted> {

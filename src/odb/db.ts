@@ -54,7 +54,7 @@ export class DB<Root extends object = Record<string, unknown>> {
     this.#refuseDefaultManager = options.refuseDefaultManager ?? false;
     this.#pool = new ConnectionPool(options.poolSize ?? 7, this.databaseName);
     const invalidations = new InvalidationLog();
-    this.#unsubscribe = storage.subscribe(invalidations);
+    this.#unsubscribe = storage.subscribe(invalidations, { isLazy: true });
     this.#owner = {
       db: this as unknown as DB,
       databaseName: this.databaseName,

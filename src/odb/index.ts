@@ -78,6 +78,7 @@ export type {
   StorageLocks,
   StorageSupports,
   StorageTransaction,
+  SubscribeOptions,
   TransactionRecord,
   VoteOutcome,
 } from './storage/storage.js';

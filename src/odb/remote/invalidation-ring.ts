@@ -57,11 +57,13 @@ export class RingWriter {
     return this.#lastTid[0] as Tid;
   }
 
-  /** Publishes a transaction and what it changed. */
-  publish(tid: Tid, oids: readonly Oid[]): void {
+  /** Publishes a transaction and what it changed. Returns whether readers should read on now, lest they be overtaken. */
+  publish(tid: Tid, oids: readonly Oid[]): boolean {
+    const head = Atomics.load(this.#control, HEAD);
     // One transaction must not push most others out.
     if (oids.length > this.#cells.length / 4) this.#write(tid, ALL, []);
     else this.#write(tid, oids.length, oids);
+    return ((head ^ Atomics.load(this.#control, HEAD)) & (this.#cells.length / 4)) !== 0;
   }
 
   /** Publishes that anything may have changed up to `tid`. */

@@ -41,6 +41,7 @@ export class ViewChannel {
   readonly #handlers: ChannelHandlers;
   readonly #pending = new Map<number, Pending>();
   #lastId = 0;
+  #wantsWake = false;
   #closed = false;
 
   constructor(data: ViewData, handlers: ChannelHandlers) {
@@ -117,6 +118,7 @@ export class ViewChannel {
 
   /** Asks to be woken by what is published from now on, or not to be. */
   set wantsWake(wantsWake: boolean) {
+    this.#wantsWake = wantsWake;
     if (wantsWake) this.#bridge.wantWake();
     else this.#bridge.refuseWake();
   }
@@ -150,7 +152,7 @@ export class ViewChannel {
     if (this.#closed) return;
     if (message === ViewSignal.wake) {
       // Ordering: armed again before the poll, so that what is published after it wakes again.
-      this.#bridge.wantWake();
+      if (this.#wantsWake) this.#bridge.wantWake();
       this.#handlers.poll();
     } else if (message === ViewSignal.close) {
       this.#end('the storage was closed');

@@ -62,8 +62,8 @@ export class ViewHub {
 
   /** Tells all views of a transaction. Ordering: called before any answer that depends on it is sent. */
   publish(tid: Tid, oids: readonly Oid[]): void {
-    this.#writer.publish(tid, oids);
-    for (const link of this.#links) link.wake();
+    const isForced = this.#writer.publish(tid, oids);
+    for (const link of this.#links) link.wake(isForced);
   }
 
   /** Tells all views that anything may have changed up to `tid`. */

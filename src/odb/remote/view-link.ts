@@ -67,9 +67,10 @@ export class ViewLink implements Transport {
     else post(this.#port, packet);
   }
 
-  /** Tells the view that something was published, if it wants to know and has not been told yet. */
-  wake(): void {
-    if (Atomics.compareExchange(this.#slot.control, WAKE, 1, 2) === 1) this.#port.postMessage(ViewSignal.wake);
+  /** Tells the view that something was published, if it wants to know and has not been told yet; or whether it wants to or not. */
+  wake(isForced = false): void {
+    if (isForced) this.#port.postMessage(ViewSignal.wake);
+    else if (Atomics.compareExchange(this.#slot.control, WAKE, 1, 2) === 1) this.#port.postMessage(ViewSignal.wake);
   }
 
   /** Asks the view to let go of the storage; its port closes when it has. */

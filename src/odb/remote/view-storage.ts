@@ -12,6 +12,7 @@ import type {
   StorageLocks,
   StorageSupports,
   StorageTransaction,
+  SubscribeOptions,
   TransactionRecord,
   VoteOutcome,
 } from '../storage/storage.js';
@@ -66,6 +67,8 @@ export class ViewStorage implements Storage {
   readonly #cache: RevisionCache;
   readonly #transactions: ViewTransactions;
   readonly #listeners = new Set<InvalidationListener>();
+  /** Those for whom this thread is woken. */
+  readonly #promptListeners = new Set<InvalidationListener>();
   #lastTid: Tid;
   #polling = false;
   /** Answers under way that fill the cache, and what was invalidated since the first of them. */
@@ -196,17 +199,19 @@ export class ViewStorage implements Storage {
     );
   }
 
-  subscribe(listener: InvalidationListener): () => void {
+  subscribe(listener: InvalidationListener, options: SubscribeOptions = {}): () => void {
     // One listener may subscribe twice: each subscription ends by itself.
     const entry: InvalidationListener = {
       invalidate: (tid, oids) => listener.invalidate(tid, oids),
       invalidateAll: (tid) => listener.invalidateAll(tid),
     };
     this.#listeners.add(entry);
-    this.#channel.wantsWake = true;
+    if (!options.isLazy) this.#promptListeners.add(entry);
+    this.#channel.wantsWake = this.#promptListeners.size > 0;
     return () => {
       this.#listeners.delete(entry);
-      if (this.#listeners.size === 0) this.#channel.wantsWake = false;
+      this.#promptListeners.delete(entry);
+      this.#channel.wantsWake = this.#promptListeners.size > 0;
     };
   }
 

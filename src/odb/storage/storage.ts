@@ -60,7 +60,7 @@ export interface Storage {
   /** Resolves once everything committed by anyone before this call is published here (and polled). */
   sync(): Promise<Tid>;
   /** Registers for what is published from now on. Returns the function that ends it. */
-  subscribe(listener: InvalidationListener): () => void;
+  subscribe(listener: InvalidationListener, options?: SubscribeOptions): () => void;
 
   /** An oid that nobody has. @throws ReadOnlyError. ClientDisconnected. */
   newOid(): Oid;
@@ -180,6 +180,15 @@ export interface InvalidationListener {
   invalidate(tid: Tid, oids: readonly Oid[]): void;
   /** Anything may have changed up to `tid`: what was missed can no longer be told one by one. */
   invalidateAll(tid: Tid): void;
+}
+
+/** How a subscriber wants to be told. */
+export interface SubscribeOptions {
+  /**
+   * It is enough to be told at the next `poll`, and now and then: where another thread or process publishes, waking this one for each
+   * transaction costs more than the transaction. Default: false.
+   */
+  readonly isLazy?: boolean;
 }
 
 /** Named locks. A lock falls when the session that holds it ends. */
