@@ -51,7 +51,10 @@ export async function drained(db: DB): Promise<void> {
     for (;;) {
       const changed = new Promise<void>((resolve) => {
         // Looking at every commit would be work of its own.
-        wake = () => setTimeout(resolve, 2);
+        wake = () => {
+          wake = () => {};
+          setTimeout(resolve, 10);
+        };
       });
       transactionManager.begin();
       if (isDrained(getDefaultQueue(connection))) break;

@@ -17,6 +17,7 @@ import { instanceUuid } from './instance-uuid.js';
 import type { Job } from './job.js';
 import { eventLog, traceLog } from './job-log.js';
 import { type Queue, queuesOf } from './queue.js';
+import { ReadAhead } from './read-ahead.js';
 import { SiblingWatch } from './sibling-watch.js';
 
 /** Options of {@link Dispatcher}. */
@@ -78,6 +79,7 @@ export class Dispatcher {
   readonly #records: DispatcherRecords;
   /** Slots of each agent, by queue and agent. */
   readonly #slots = new Map<string, AgentSlots>();
+  readonly #readAhead = new ReadAhead();
   #connection: Connection | undefined;
   #state: 'stopped' | 'running' | 'stopping' = 'stopped';
   #pollTimer: Timer | undefined;
@@ -409,7 +411,11 @@ export class Dispatcher {
         const agents = this.#queue(name)?.dispatchers.get(this.uuid);
         if (!agents || agents.activated === undefined) return {};
         if (isPoll) this.#syncSlots(name, agents);
-        unlock = await this.#claimLock(name, agents);
+        const freeCount = this.#freeCount(name);
+        if (freeCount > 0) {
+          unlock = await this.#claimLock(name, agents);
+          await this.#readAhead.prepare(this.#queue(name) as Queue, freeCount);
+        }
         this.#fileTimer?.cancel();
         this.#fileTimer = undefined;
         const filed = this.#file(name, agents);
@@ -444,6 +450,12 @@ export class Dispatcher {
     }
   }
 
+  #freeCount(queueName: string): number {
+    let count = 0;
+    for (const [key, slots] of this.#slots) if (key.startsWith(slotsKey(queueName, ''))) count += slots.freeCount;
+    return count;
+  }
+
   #claim(agent: Agent, slots: AgentSlots): Job[] {
     const jobs: Job[] = [];
     slots.resize(agent.size);
@@ -460,7 +472,7 @@ export class Dispatcher {
   /** Where others claim too, one claims at a time, so that they do not meet at the head of the line. Nothing depends on it. */
   async #claimLock(name: string, agents: DispatcherAgents): Promise<(() => Promise<void>) | undefined> {
     const { locks } = this.db.storage;
-    if (!locks || ![...this.#slots.values()].some(({ freeCount }) => freeCount > 0)) return undefined;
+    if (!locks) return undefined;
     let active = 0;
     for (const [, each] of agents.parent?.dispatchers ?? []) if (each.activated !== undefined) active++;
     if (active < 2) return undefined;

@@ -212,6 +212,17 @@ export class Queue extends Persistent {
     }
   }
 
+  /** For dispatchers: the first due jobs, as many as there are up to `count`. They are not loaded. */
+  firstDueOids(count: number): number[] {
+    const oids: number[] = [];
+    if (count === 0) return oids;
+    for (const { job } of this._dueInOrder(this.nowMs, [])) {
+      oids.push(job._p_oid as number);
+      if (oids.length === count) break;
+    }
+    return oids;
+  }
+
   private *_allLanes(): Generator<Lane> {
     yield this._putBack;
     yield* this._lanes.values();
