@@ -342,25 +342,18 @@ test('a view that slept through more than the ring holds is told that anything m
   const first = await commit(a, [[oid, ZERO_TID, 'first']]);
   b.poll();
   assert.equal(text(b.load(oid).data), 'first');
-  const heard: [string, Tid][] = [];
   const told: [string, Tid][] = [];
-  for (const [view, list] of [
-    [a, heard],
-    [b, told],
-  ] as const) {
-    view.subscribe({
-      invalidate: (tid) => list.push(['some', tid]),
-      invalidateAll: (tid) => list.push(['all', tid]),
-    });
-  }
+  b.subscribe({
+    invalidate: (tid) => told.push(['some', tid]),
+    invalidateAll: (tid) => told.push(['all', tid]),
+  });
   const commits = Array.from({ length: 9 }, (_, i) => {
     const others = Array.from({ length: 9000 }, (): [Oid, Tid, string] => [a.newOid(), ZERO_TID, 'x']);
     return commit(a, i === 8 ? [[oid, first.tid, 'last'], ...others] : others);
   });
   // The thread is busy: one of its views follows, the other cannot even be woken.
-  while (heard.length < 9) a.poll();
-  const last = heard[8]?.[1] as Tid;
-  assert.deepEqual(new Set(heard.map(([kind]) => kind)), new Set(['some']));
+  while (text(a.load(oid).data) !== 'last') a.poll();
+  const last = a.poll();
   assert.equal(b.poll(), last);
   assert.deepEqual(told, [['all', last]]);
   assert.equal(text(b.load(oid).data), 'last');
