@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import {
+  ConflictError,
   type Oid,
   POSKeyError,
   ROOT_OID,
@@ -8,7 +9,7 @@ import {
   type Tid,
   ZERO_TID,
 } from '../odb/index.js';
-import { begin, commit, finish, make, newTransaction, text, transactions } from './commits.js';
+import { begin, commit, finish, having, make, newTransaction, text, transactions } from './commits.js';
 import { Group, type StorageSuite } from './subject.js';
 
 const NOWHERE = 4_000_000_000_000 as Oid;
@@ -47,7 +48,7 @@ export function testCommits(suite: StorageSuite): void {
 
   group.test('bytes of any kind and size come back as they were', [], async ({ storage }) => {
     const all = [
-      new Uint8Array(0),
+      Uint8Array.of(0),
       Uint8Array.from({ length: 256 }, (_, i) => i),
       Buffer.alloc(70_000, 0xab),
       Buffer.alloc(3_000_000, 'many'),
@@ -59,6 +60,17 @@ export function testCommits(suite: StorageSuite): void {
     );
     for (const [i, oid] of oids.entries())
       assert.deepEqual(Buffer.from(storage.load(oid).data), Buffer.from(all[i] as Uint8Array));
+  });
+
+  group.test('a store of no bytes removes the object', [], async ({ storage }) => {
+    const { oids, tid } = await make(storage, ['one', 'two']);
+    const [a, b] = oids as [Oid, Oid];
+    const removed = await commit(storage, [[a, tid, '']]);
+    assert.throws(() => storage.load(a), having(POSKeyError, { oid: a }));
+    assert.equal(text(storage.load(b).data), 'two');
+    await assert.rejects(commit(storage, [[a, tid, 'late']]), ConflictError);
+    const { tid: again } = await commit(storage, [[a, removed.tid, 'again']]);
+    assert.deepEqual([text(storage.load(a).data), storage.load(a).tid], ['again', again]);
   });
 
   group.test('a transaction of many records has one tid', [], async ({ storage }) => {

@@ -4,6 +4,7 @@ import { testLocks } from './storage-locks.js';
 import { testRaces } from './storage-races.js';
 import { testReopen } from './storage-reopen.js';
 import { testRevisions } from './storage-revisions.js';
+import { testUndo } from './storage-undo.js';
 import type { StorageSuite } from './subject.js';
 
 /**
@@ -20,4 +21,5 @@ export function testStorage(suite: StorageSuite): void {
   testRaces(suite);
   testLocks(suite);
   testReopen(suite);
+  testUndo(suite);
 }

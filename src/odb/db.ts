@@ -1,16 +1,31 @@
-import { inspect } from 'node:util';
-import { argumentTypeError, refuseDuringImport, type Size, sizeBytes, systemRandom } from '../base/index.js';
+import { inspect, isDeepStrictEqual } from 'node:util';
+import {
+  argumentRangeError,
+  argumentTypeError,
+  refuseDuringImport,
+  type Size,
+  sizeBytes,
+  systemRandom,
+} from '../base/index.js';
 import { InvalidationLog } from './cache/invalidation-log.js';
 import { recordConflictResolver } from './connection/conflict-resolution.js';
 import { Connection, type ConnectionOwner } from './connection/connection.js';
 import { ConnectionPool } from './connection/connection-pool.js';
-import { ConflictError, ConnectionStateError, POSKeyError } from './errors.js';
-import { ROOT_OID, type Tid, ZERO_TID } from './ids.js';
+import {
+  type RevisionInfo,
+  revisionInfo,
+  type TransactionInfo,
+  transactionInfo,
+} from './connection/transaction-info.js';
+import { UndoParticipant } from './connection/undo-participant.js';
+import { ConflictError, ConnectionStateError, POSKeyError, ReadOnlyError, StorageError } from './errors.js';
+import { MAX_TID, ROOT_OID, type Tid, tidFromDate, toOid, toTid, ZERO_TID } from './ids.js';
 import { PersistentMapping } from './persistent/mapping.js';
 import { nameOf } from './serialize/registry.js';
 import { writeRecord } from './serialize/writer.js';
 import type { Storage, StorageAttachment } from './storage/storage.js';
 import { openStorage, type StorageOptions } from './storage/uri.js';
+import type { Transaction } from './transaction/transaction.js';
 import {
   contextManager,
   currentManager,
@@ -36,7 +51,14 @@ export interface DBOptions extends StorageOptions {
 export interface OpenOptions {
   /** The manager that the connection belongs to. Default: the current one of the asynchronous context. */
   readonly transactionManager?: TransactionManager;
+  /** Shows the database as it was at this time, what was committed then included; to be read only. */
+  readonly at?: Date;
+  /** The same, without the transaction of this tid and all later ones. */
+  readonly before?: Tid;
 }
+
+/** Which transactions `undoLog` tells of. */
+export type TransactionFilter = (info: TransactionInfo) => boolean;
 
 /** A database: a storage, and the connections through which its objects are used. */
 export class DB<Root extends object = Record<string, unknown>> {
@@ -100,9 +122,10 @@ export class DB<Root extends object = Record<string, unknown>> {
   }
 
   /**
-   * Opens a connection for the current transaction manager, or the named one.
+   * Opens a connection for the current transaction manager, or the named one; with `at` or `before` one that shows the past.
    *
-   * @throws ConnectionStateError when the database is closed, or refuses the default manager.
+   * @throws ConnectionStateError when the database is closed, or refuses the default manager. TypeError (`ARG_AT`), RangeError
+   * (`ARG_AT`, `ARG_TID`) for what is no time of the past.
    */
   open(options: OpenOptions = {}): Connection<Root> {
     if (this.#closing) throw new ConnectionStateError(`database '${this.databaseName}' was closed`);
@@ -116,8 +139,13 @@ export class DB<Root extends object = Record<string, unknown>> {
           'open connections within db.transaction, transaction.run, transaction.isolate or a job',
       );
     }
-    const connection = this.#pool.take(() => new Connection<Root>(this.#owner));
-    connection.openWith({ manager: named ?? currentManager(), managerWasNamed: named !== undefined });
+    const before = pastOf(options, this.storage);
+    const opening = { manager: named ?? currentManager(), managerWasNamed: named !== undefined, before };
+    const connection =
+      before === undefined
+        ? this.#pool.take(() => new Connection<Root>(this.#owner))
+        : new Connection<Root>({ ...this.#owner, giveBack: (past) => past.discard() });
+    connection.openWith(opening);
     return connection;
   }
 
@@ -140,6 +168,62 @@ export class DB<Root extends object = Record<string, unknown>> {
   /** The newest transaction that connections opened now would see. */
   lastTransaction(): Tid {
     return this.storage.lastTransaction();
+  }
+
+  /**
+   * The last transactions that can be undone, newest first.
+   *
+   * @param first how many of those that pass are left out
+   * @param last where to end; a negative number says how many to tell of
+   */
+  async undoLog(first = 0, last = -20, filter: TransactionFilter = () => true): Promise<TransactionInfo[]> {
+    const end = last < 0 ? first - last : last;
+    const found: TransactionInfo[] = [];
+    let before = MAX_TID;
+    while (found.length < end) {
+      const some = await this.storage.undoLog({ before, size: UNDO_LOG_PAGE });
+      found.push(...some.map(transactionInfo).filter(filter));
+      before = some.at(-1)?.tid ?? before;
+      if (some.length < UNDO_LOG_PAGE) break;
+    }
+    return found.slice(first, end);
+  }
+
+  /** The same, of transactions whose fields have the given values. */
+  undoInfo(first = 0, last = -20, specification: Partial<TransactionInfo> = {}): Promise<TransactionInfo[]> {
+    const wanted = Object.entries(specification);
+    return this.undoLog(first, last, (info) =>
+      wanted.every(([name, value]) => isDeepStrictEqual(info[name as keyof TransactionInfo], value)),
+    );
+  }
+
+  /**
+   * Undoes a transaction as part of the current one: when that is committed, everything that the other changed is again as it was
+   * before. Later changes of the same objects stay where they merge; else the commit throws UndoError, and the later transactions have
+   * to be undone first. An undo can itself be undone.
+   *
+   * @param tid as `undoLog` and `commit` give it
+   */
+  undo(tid: Tid, transaction: Transaction = currentManager().get()): void {
+    this.undoMultiple([tid], transaction);
+  }
+
+  /** Undoes several transactions together, in the given order: the newest one goes first. */
+  undoMultiple(tids: readonly Tid[], transaction: Transaction = currentManager().get()): void {
+    if (!this.storage.supports.undo) {
+      throw new StorageError(`the storage ${this.storage.name} does not support undo`);
+    }
+    if (this.storage.isReadOnly) throw new ReadOnlyError(`undo: the storage ${this.storage.name} is read-only`);
+    transaction.join(new UndoParticipant(this.storage, tids.map(toTid)));
+  }
+
+  /**
+   * The newest `size` revisions of an object, newest first.
+   *
+   * @throws POSKeyError.
+   */
+  async history(oid: number, size = 1): Promise<RevisionInfo[]> {
+    return (await this.storage.history(toOid(oid), size)).map(revisionInfo);
   }
 
   /** Connections that are kept for reuse; may be changed. */
@@ -175,6 +259,25 @@ export class DB<Root extends object = Record<string, unknown>> {
   [inspect.custom](): string {
     return `<DB '${this.databaseName}' on ${this.storage.name}>`;
   }
+}
+
+/** Transactions that are asked for at a time. */
+const UNDO_LOG_PAGE = 100;
+
+function pastOf({ at, before }: OpenOptions, storage: Storage): Tid | undefined {
+  if (at === undefined) return before === undefined ? undefined : toTid(before);
+  if (before !== undefined)
+    throw argumentTypeError('ARG_AT', 'a connection is opened `at` a time or `before` a tid, not both');
+  if (!(at instanceof Date) || Number.isNaN(at.getTime())) {
+    throw argumentTypeError('ARG_AT', `${inspect(at)} is no time: give a Date`);
+  }
+  if (at.getTime() > storage.clock.now()) {
+    throw argumentRangeError(
+      'ARG_AT',
+      `${at.toISOString()} is in the future: a connection shows the present or the past`,
+    );
+  }
+  return (tidFromDate(at) + 1) as Tid;
 }
 
 /** Stores the root mapping where there is none. Whoever loses a race for it takes the winner's. */

@@ -81,6 +81,29 @@ export class ReadOnlyError extends StorageError {
   override readonly code: string = 'ODB_READ_ONLY';
 }
 
+/** A write through a connection that shows the past. */
+export class ReadOnlyHistoryError extends ReadOnlyError {
+  override readonly code: string = 'ODB_READ_ONLY_HISTORY';
+}
+
+/** A transaction cannot be undone: something later stands in the way, or its history is gone. */
+export class UndoError extends StorageError {
+  override readonly code: string = 'ODB_UNDO';
+  /** The transaction that was to be undone. */
+  readonly tid: Tid;
+  /** The object that stands in the way. */
+  readonly oid: Oid | undefined;
+  readonly reason: string;
+
+  constructor(facts: { readonly tid: Tid; readonly oid?: Oid; readonly reason: string }) {
+    const what = facts.oid === undefined ? '' : `: object oid ${facts.oid}`;
+    super(`transaction ${facts.tid} cannot be undone${what}: ${facts.reason}`);
+    this.tid = facts.tid;
+    this.oid = facts.oid;
+    this.reason = facts.reason;
+  }
+}
+
 /** The stored bytes are not what was written. */
 export class CorruptionError extends StorageError {
   override readonly code: string = 'ODB_CORRUPTION';

@@ -17,7 +17,8 @@ export {
 export { recordConflictResolver } from './connection/conflict-resolution.js';
 export { Connection } from './connection/connection.js';
 export type { RootView } from './connection/root-view.js';
-export { DB, type DBOptions, type OpenOptions } from './db.js';
+export type { RevisionInfo, TransactionInfo } from './connection/transaction-info.js';
+export { DB, type DBOptions, type OpenOptions, type TransactionFilter } from './db.js';
 export {
   AddressInUseError,
   BrokenModified,
@@ -41,6 +42,7 @@ export {
   ProtocolError,
   ReadConflictError,
   ReadOnlyError,
+  ReadOnlyHistoryError,
   ReservedNameError,
   SerializationError,
   StorageError,
@@ -49,6 +51,7 @@ export {
   TransactionError,
   TransactionFailedError,
   TransactionStateError,
+  UndoError,
   UnregisteredError,
 } from './errors.js';
 export { MAX_TID, type Oid, ROOT_OID, type Tid, tidFromDate, tidToDate, toOid, toTid, ZERO_TID } from './ids.js';
@@ -80,6 +83,7 @@ export type {
   StorageTransaction,
   SubscribeOptions,
   TransactionRecord,
+  UndoLogEntry,
   VoteOutcome,
 } from './storage/storage.js';
 export { openStorage, registerScheme, type StorageOptions } from './storage/uri.js';

@@ -70,6 +70,7 @@ for (const [fault, Broken] of Object.entries(BROKEN)) {
         clock: 'of no interest here',
         merges: true,
         locks: 'of no interest here',
+        undo: true,
       },
       open: async ({ merges }) => {
         const storage = new Broken(merges ? { conflictResolver: appendResolver } : {});

@@ -44,6 +44,7 @@ for (const isOnDisk of [false, true]) {
       clock: 'a client has the clock of its server',
       merges: true,
       locks: true,
+      undo: true,
     },
     open: async ({ merges = false }) => {
       const folder = isOnDisk ? mkdtempSync(join(tmpdir(), 'holdfast-conformance-')) : undefined;

@@ -30,6 +30,7 @@ for (const durable of [true, false]) {
       clock: true,
       merges: true,
       locks: true,
+      undo: true,
     },
     open: async (options) => {
       const folder = mkdtempSync(join(tmpdir(), 'holdfast-conformance-'));

@@ -26,6 +26,7 @@ testStorage({
     clock: true,
     merges: true,
     locks: true,
+    undo: true,
   },
   open: async ({ merges, clock }) => {
     const storage = new MemoryStorage({

@@ -18,6 +18,7 @@ for (const isOnDisk of [false, true]) {
       clock: 'a view has the clock of the thread that owns the storage',
       merges: true,
       locks: true,
+      undo: true,
     },
     open: async ({ merges }) => {
       const folder = isOnDisk ? mkdtempSync(join(tmpdir(), 'holdfast-conformance-')) : undefined;

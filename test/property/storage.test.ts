@@ -24,6 +24,8 @@ type Command =
   | { readonly kind: 'vote'; readonly stores: readonly Change[]; readonly ends: 'finish' | 'abort' }
   /** All that is given are started in one turn. */
   | { readonly kind: 'together'; readonly transactions: readonly (readonly Change[])[] }
+  /** Of which of the last transactions, in turn. */
+  | { readonly kind: 'undo'; readonly backs: readonly number[] }
   | { readonly kind: 'newOids'; readonly count: number }
   | { readonly kind: 'reopen' }
   /** Closed by a transaction that is voted and will never be finished. */
@@ -56,6 +58,14 @@ const command: fc.Arbitrary<Command> = fc.oneof(
     arbitrary: fc.record({
       kind: fc.constant('together' as const),
       transactions: fc.array(stores, { minLength: 2, maxLength: 5 }),
+    }),
+  },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      kind: fc.constant('undo' as const),
+      // Most undo the last one.
+      backs: fc.oneof({ weight: 2, arbitrary: fc.constant([0]) }, fc.array(fc.nat(4), { minLength: 1, maxLength: 3 })),
     }),
   },
   fc.record({ kind: fc.constant('newOids' as const), count: fc.integer({ min: 1, max: 5000 }) }),
@@ -118,6 +128,16 @@ class Pair {
             this.#begin(storage, each, command.transactions[i] as readonly Change[]);
           return Promise.all(transactions.map((each) => this.#settle(storage, each, () => storage.commit(each))));
         }, command.transactions.length);
+      case 'undo': {
+        const log = await this.model.undoLog({ size: 5 });
+        if (log.length === 0) return;
+        return this.#both(async (storage, [transaction]) => {
+          const only = transaction as StorageTransaction;
+          this.#begin(storage, only, []);
+          for (const back of command.backs) storage.undo(only, (log[back % log.length] as { tid: Tid }).tid);
+          return this.#settle(storage, only, () => storage.commit(only));
+        }, 1);
+      }
       case 'newOids':
         for (let i = 0; i < command.count; i++) {
           const oid = this.real.newOid();
@@ -226,6 +246,7 @@ class Pair {
     for (const commitId of this.#commitIds) {
       assert.equal(await this.real.outcome(commitId), await this.model.outcome(commitId));
     }
+    assert.deepEqual(plain(await this.real.undoLog({ size: 7 })), plain(await this.model.undoLog({ size: 7 })));
     assert.deepEqual(await told(this.real), await told(this.model));
   }
 }

@@ -118,6 +118,7 @@ class RawClient {
       aheadCount: 0,
       transaction: newTransaction(),
       checks: [],
+      undos: [],
       records: [{ oid: oid as Oid, tid: serial as Tid, endTid: undefined, data: new Uint8Array(size) }],
     });
     this.send(encodeFrame(1, packet));

@@ -1,5 +1,5 @@
 import { inspect } from 'node:util';
-import { argumentTypeError, Logger, systemRandom } from '../../base/index.js';
+import { argumentTypeError, Logger } from '../../base/index.js';
 import type { InvalidationLog } from '../cache/invalidation-log.js';
 import { ObjectCache } from '../cache/object-cache.js';
 import type { DB } from '../db.js';
@@ -7,10 +7,12 @@ import {
   CommitUnderWayError,
   ConnectionStateError,
   InvalidObjectReference,
+  POSKeyError,
   ReadConflictError,
+  ReadOnlyHistoryError,
   UnregisteredError,
 } from '../errors.js';
-import { type Oid, ROOT_OID, type Tid, toOid, ZERO_TID } from '../ids.js';
+import { type Oid, ROOT_OID, type Tid, tidToDate, toOid, ZERO_TID } from '../ids.js';
 import { RECORD_BYTES_WARN } from '../limits.js';
 import { isBroken, makeBrokenGhost } from '../persistent/broken.js';
 import type { Jar } from '../persistent/jar.js';
@@ -29,13 +31,14 @@ import { Persistent } from '../persistent/persistent.js';
 import { readRecord, readState } from '../serialize/reader.js';
 import type { RecordReference, ReferenceReader, ReferenceWriter } from '../serialize/references.js';
 import { nameOf, resolveName } from '../serialize/registry.js';
-import { encodePlain, writeRecord } from '../serialize/writer.js';
-import type { Storage, StorageTransaction } from '../storage/storage.js';
+import { writeRecord } from '../serialize/writer.js';
+import type { Revision, Storage } from '../storage/storage.js';
 import type { DataManager, DataManagerSavepoint, Synchronizer } from '../transaction/data-manager.js';
 import type { Transaction } from '../transaction/transaction.js';
 import { contextManager, currentManager, type TransactionManager } from '../transaction/transaction-manager.js';
 import type { Poolable } from './connection-pool.js';
 import { type RootView, rootView } from './root-view.js';
+import { StorageShare } from './storage-share.js';
 import { TemporaryStore } from './temporary-store.js';
 
 const logger = new Logger('holdfast.connection');
@@ -56,11 +59,13 @@ export interface ConnectionOpening {
   readonly manager: TransactionManager;
   /** The caller named the manager, rather than being in its context. */
   readonly managerWasNamed: boolean;
+  /** The connection shows the past, for ever: revisions before this tid. */
+  readonly before?: Tid | undefined;
 }
 
 /** What a commit under way has handed to the storage. */
 interface Handover {
-  readonly transaction: StorageTransaction;
+  readonly share: StorageShare;
   readonly stored: Persistent[];
   resolved: readonly Oid[];
 }
@@ -122,8 +127,7 @@ export class Connection<Root extends object = Record<string, unknown>>
 
   /** Whether nothing can be stored through this connection. @throws ConnectionStateError after close. */
   get isReadOnly(): boolean {
-    this.#requireOpen('isReadOnly');
-    return this.#storage.isReadOnly;
+    return this.#requireOpen('isReadOnly').before !== undefined || this.#storage.isReadOnly;
   }
 
   /** The manager that the connection was opened with. @throws ConnectionStateError after close. */
@@ -212,7 +216,7 @@ export class Connection<Root extends object = Record<string, unknown>>
   #loadRevision(oid: Oid): { data: Uint8Array; serial: Tid } {
     const saved = this.#temporary?.get(oid);
     if (saved) return saved;
-    const revision = this.#storage.loadBefore(oid, this.#before);
+    const revision = this.#opening?.before ? this.#loadPast(oid) : this.#storage.loadBefore(oid, this.#before);
     if (!revision) {
       throw new ReadConflictError({
         oid,
@@ -222,6 +226,22 @@ export class Connection<Root extends object = Record<string, unknown>>
       });
     }
     return { data: revision.data, serial: revision.tid };
+  }
+
+  #loadPast(oid: Oid): Revision {
+    let cause: unknown;
+    try {
+      const revision = this.#storage.loadBefore(oid, this.#before);
+      if (revision) return revision;
+    } catch (error) {
+      if (!(error instanceof ReadConflictError)) throw error;
+      cause = error;
+    }
+    const time = tidToDate(this.#before).toISOString();
+    throw new POSKeyError(
+      oid,
+      cause ? `its state before ${time} was trimmed from history` : `it was made after ${time}`,
+    );
   }
 
   #fill(object: Persistent, oid: Oid, data: Uint8Array, serial: Tid): void {
@@ -305,7 +325,13 @@ export class Connection<Root extends object = Record<string, unknown>>
 
   #join(): void {
     if (this.#joined || this.#writeQueue) return;
-    const { manager } = this.#requireOpen('change');
+    const { manager, before } = this.#requireOpen('change');
+    if (before !== undefined) {
+      throw new ReadOnlyHistoryError(
+        `this connection to database '${this.databaseName}' shows the past (before ${tidToDate(before).toISOString()}): ` +
+          'change objects through one that was opened without `at` and `before`',
+      );
+    }
     manager.get().join(this);
     this.#joined = true;
   }
@@ -340,6 +366,11 @@ export class Connection<Root extends object = Record<string, unknown>>
 
   /** For the transaction manager: takes the newest view. */
   newTransaction(): void {
+    if (this.#opening?.before !== undefined) {
+      this.#before = this.#opening.before;
+      this.#cache.trim();
+      return;
+    }
     const published = this.#storage.poll();
     const log = this.#owner.invalidations;
     if (this.#invalidationCursor !== log.end) {
@@ -407,34 +438,27 @@ export class Connection<Root extends object = Record<string, unknown>>
   // ---------------------------------------------------------------- commit
 
   tpcBegin(transaction: Transaction): void {
-    const storageTransaction: StorageTransaction = {
-      commitId: systemRandom.bytes(16),
-      user: transaction.user,
-      description: transaction.description,
-      extension: encodePlain(transaction.extension),
-    };
-    this.#storage.tpcBegin(storageTransaction);
-    this.#handover = { transaction: storageTransaction, stored: [], resolved: [] };
+    this.#handover = { share: StorageShare.begin(transaction, this.#storage), stored: [], resolved: [] };
   }
 
   commit(_transaction: Transaction): void {
-    const { transaction, stored } = this.#handover as Handover;
+    const { share, stored } = this.#handover as Handover;
     if (this.#temporary) {
       this.#saveChanges(this.#temporary);
       for (const [oid, { data, serial }] of this.#temporary.entries()) {
-        this.#storage.store(transaction, oid, serial, data);
+        share.store(this, oid, serial, data);
         const object = this.#cache.get(oid) ?? this.#added.get(oid);
         if (object && object._p_changed !== undefined) stored.push(object);
       }
     } else {
       this.#takeStates((object, data) => {
-        this.#storage.store(transaction, object._p_oid as Oid, object._p_serial, data);
+        share.store(this, object._p_oid as Oid, object._p_serial, data);
         stored.push(object);
       });
     }
     const written = new Set(this.#readCurrent.size > 0 ? stored : []);
     for (const [object, serial] of this.#readCurrent) {
-      if (!written.has(object)) this.#storage.checkCurrentSerial(transaction, object._p_oid as Oid, serial);
+      if (!written.has(object)) share.checkCurrentSerial(object._p_oid as Oid, serial);
     }
   }
 
@@ -472,19 +496,19 @@ export class Connection<Root extends object = Record<string, unknown>>
 
   async tpcVote(): Promise<void> {
     const handover = this.#handover as Handover;
-    handover.resolved = (await this.#storage.tpcVote(handover.transaction)).resolved;
+    handover.resolved = (await handover.share.vote()).resolved;
   }
 
   async tpcFinish(): Promise<Tid> {
-    const { transaction, resolved } = this.#handover as Handover;
-    const tid = await this.#storage.tpcFinish(transaction);
+    const { share, resolved } = this.#handover as Handover;
+    const tid = await share.finish();
     this.#finished(tid, resolved);
     return tid;
   }
 
   async commitOnePhase(): Promise<Tid> {
-    const { transaction } = this.#handover as Handover;
-    const { tid, resolved } = await this.#storage.commit(transaction);
+    const { share } = this.#handover as Handover;
+    const { tid, resolved } = await share.commit();
     this.#finished(tid, resolved);
     return tid;
   }
@@ -510,7 +534,7 @@ export class Connection<Root extends object = Record<string, unknown>>
     const handover = this.#handover;
     this.#handover = undefined;
     this.abort(transaction);
-    if (handover) await this.#storage.tpcAbort(handover.transaction);
+    if (handover) await handover.share.abort();
   }
 
   // ---------------------------------------------------------------- savepoints

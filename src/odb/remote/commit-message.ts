@@ -26,6 +26,8 @@ export interface CommitRequest {
   readonly transaction: StorageTransaction;
   readonly checks: readonly { readonly oid: Oid; readonly tid: Tid }[];
   readonly records: readonly WireRecord[];
+  /** Transactions to be undone. */
+  readonly undos: readonly Tid[];
 }
 
 /** Reads the body of a `commit` or `vote`. @throws ProtocolError. */
@@ -33,11 +35,11 @@ export function parseCommit(reader: PacketReader): CommitRequest {
   const number = reader.uint32();
   const flags = reader.uint8();
   const aheadCount = reader.uint32();
-  const transaction = parseTransaction(readValue(reader.bytes(reader.uint32()), 0));
+  const { transaction, undos } = parseTransaction(readValue(reader.bytes(reader.uint32()), 0));
   const checks: { oid: Oid; tid: Tid }[] = [];
   for (let left = reader.uint32(); left > 0; left--) checks.push({ oid: reader.oid(), tid: reader.tid() });
   const records = readRecords(reader).map(owned);
-  return { number, canMerge: (flags & FLAG_CAN_MERGE) !== 0, aheadCount, transaction, checks, records };
+  return { number, canMerge: (flags & FLAG_CAN_MERGE) !== 0, aheadCount, transaction, checks, records, undos };
 }
 
 /** The packet of a `commit` or `vote`. */
@@ -51,9 +53,10 @@ export function commitPacket(options: {
   readonly transaction: StorageTransaction;
   readonly checks: readonly { readonly oid: Oid; readonly serial: Tid }[];
   readonly records: readonly WireRecord[];
+  readonly undos: readonly Tid[];
 }): Uint8Array {
   const { commitId, user, description, extension } = options.transaction;
-  const meta = packValue([commitId, user, description, extension]);
+  const meta = packValue([commitId, user, description, extension, options.undos]);
   const checksAt = HEADER_BYTES + 13 + meta.length;
   const recordsAt = checksAt + 4 + options.checks.length * 16;
   const packet = newPacket(options.type, options.id, recordsAt - HEADER_BYTES + recordsBytes(options.records));
@@ -72,17 +75,22 @@ export function commitPacket(options: {
   return packet;
 }
 
-function parseTransaction(value: unknown): StorageTransaction {
+function parseTransaction(value: unknown): { readonly transaction: StorageTransaction; readonly undos: Tid[] } {
   if (Array.isArray(value)) {
-    const [commitId, user, description, extension] = value as unknown[];
+    const [commitId, user, description, extension, undos] = value as unknown[];
     if (
       commitId instanceof Uint8Array &&
       commitId.length === 16 &&
       typeof user === 'string' &&
       typeof description === 'string' &&
-      extension instanceof Uint8Array
+      extension instanceof Uint8Array &&
+      Array.isArray(undos) &&
+      undos.every((tid) => Number.isSafeInteger(tid))
     ) {
-      return { commitId: new Uint8Array(commitId), user, description, extension: new Uint8Array(extension) };
+      return {
+        transaction: { commitId: new Uint8Array(commitId), user, description, extension: new Uint8Array(extension) },
+        undos: undos as Tid[],
+      };
     }
   }
   throw new ProtocolError('a commit came without a proper description of its transaction');

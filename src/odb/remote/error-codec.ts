@@ -12,6 +12,8 @@ const CLASS_BY_CODE: ReadonlyMap<string, ErrorClass> = new Map<string, ErrorClas
   ['ODB_STORAGE', errors.StorageError],
   ['ODB_STORAGE_TRANSACTION', errors.StorageTransactionError],
   ['ODB_READ_ONLY', errors.ReadOnlyError],
+  ['ODB_READ_ONLY_HISTORY', errors.ReadOnlyHistoryError],
+  ['ODB_UNDO', errors.UndoError],
   ['ODB_CORRUPTION', errors.CorruptionError],
   ['ODB_STORAGE_LOCKED', errors.StorageLockedError],
   ['ODB_NOT_A_DATABASE', errors.NotADatabaseError],

@@ -24,6 +24,7 @@ export const Message = {
   iterate: 17,
   sync: 18,
   stats: 19,
+  undoLog: 20,
   tryLock: 24,
   lock: 25,
   cancelLock: 26,

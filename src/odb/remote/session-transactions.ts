@@ -92,7 +92,7 @@ export class SessionTransactions {
     request: CommitRequest,
   ): Promise<Uint8Array> {
     const { storage, stats } = this.#options;
-    const { number, transaction, checks } = request;
+    const { number, transaction, checks, undos } = request;
     const ahead = this.#storesAhead.get(number) ?? [];
     this.#storesAhead.delete(number);
     this.refuseReadOnly();
@@ -116,6 +116,7 @@ export class SessionTransactions {
       storage.tpcBegin(transaction);
       for (const { oid, tid, data } of records) storage.store(transaction, oid, tid, data);
       for (const { oid, tid } of checks) storage.checkCurrentSerial(transaction, oid, tid);
+      for (const tid of undos) storage.undo(transaction, tid);
       stats.stores += records.length;
       if (type === Message.commit) {
         const { tid, resolved } = await storage.commit(transaction);

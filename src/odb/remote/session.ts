@@ -56,6 +56,9 @@ type QuickType =
   | typeof Message.newOids
   | typeof Message.stats;
 
+/** Entries that one answer to `undoLog` has at most. */
+const UNDO_LOG_MAX = 1000;
+
 /** Requests that are answered when they are done. */
 type SlowType =
   | typeof Message.commit
@@ -65,6 +68,7 @@ type SlowType =
   | typeof Message.outcome
   | typeof Message.history
   | typeof Message.iterate
+  | typeof Message.undoLog
   | typeof Message.sync
   | typeof Message.tryLock
   | typeof Message.unlock;
@@ -132,6 +136,7 @@ export class Session {
       case Message.outcome:
       case Message.history:
       case Message.iterate:
+      case Message.undoLog:
       case Message.sync:
       case Message.tryLock:
       case Message.unlock:
@@ -267,6 +272,8 @@ export class Session {
         return storage.history(reader.oid(), reader.uint32()).then(answer);
       case Message.iterate:
         return this.#iterate(id, reader.tid(), reader.tid());
+      case Message.undoLog:
+        return storage.undoLog({ before: reader.tid(), size: Math.min(reader.uint32(), UNDO_LOG_MAX) }).then(answer);
       case Message.sync:
         return storage.sync().then(answer);
       case Message.tryLock:

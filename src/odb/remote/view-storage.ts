@@ -1,6 +1,6 @@
 import { type Clock, deferred, delay, systemClock, writeUint32, writeUint64 } from '../../base/index.js';
 import { ClientDisconnected, POSKeyError, ReadOnlyError } from '../errors.js';
-import { type Oid, type Tid, ZERO_TID } from '../ids.js';
+import { MAX_TID, type Oid, type Tid, ZERO_TID } from '../ids.js';
 import type {
   CommitOutcome,
   ConflictResolver,
@@ -14,6 +14,7 @@ import type {
   StorageTransaction,
   SubscribeOptions,
   TransactionRecord,
+  UndoLogEntry,
   VoteOutcome,
 } from '../storage/storage.js';
 import { newPacket, PacketReader, readRecords, readValue } from './codec.js';
@@ -248,6 +249,10 @@ export class ViewStorage implements Storage {
     this.#transactions.check(transaction, oid, serial);
   }
 
+  undo(transaction: StorageTransaction, tid: Tid): void {
+    this.#transactions.undo(transaction, tid);
+  }
+
   commit(transaction: StorageTransaction): Promise<CommitOutcome> {
     return this.#transactions.commit(transaction);
   }
@@ -285,6 +290,25 @@ export class ViewStorage implements Storage {
       },
       (packet) => readValue(packet) as HistoryEntry[],
     );
+  }
+
+  async undoLog({ before = MAX_TID, size = 20 } = {}): Promise<UndoLogEntry[]> {
+    const entries: UndoLogEntry[] = [];
+    while (entries.length < size) {
+      const older = entries.at(-1)?.tid ?? before;
+      const some = await this.#channel.request(
+        (id) => {
+          const packet = newPacket(Message.undoLog, id, 12);
+          writeUint64(packet, HEADER_BYTES, older);
+          writeUint32(packet, HEADER_BYTES + 8, Math.min(size - entries.length, 0xffff_ffff));
+          return packet;
+        },
+        (packet) => readValue(packet) as UndoLogEntry[],
+      );
+      if (some.length === 0) break;
+      entries.push(...some);
+    }
+    return entries;
   }
 
   async *iterate(from: Tid = ZERO_TID, to: Tid = Number.MAX_SAFE_INTEGER as Tid): AsyncIterable<TransactionRecord> {
@@ -431,7 +455,7 @@ export class ViewStorage implements Storage {
   #cacheWritten({ tid, records, resolvedByServer }: WrittenRecords): void {
     if (this.#reader) return;
     for (const { oid, data } of records) {
-      if (resolvedByServer.has(oid)) this.#cache.drop(oid);
+      if (resolvedByServer.has(oid) || data.length === 0) this.#cache.drop(oid);
       else this.#cacheLate(oid, { tid, endTid: undefined, data });
     }
   }

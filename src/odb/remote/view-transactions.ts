@@ -4,6 +4,7 @@ import {
   CommitUncertainError,
   ConflictError,
   ReadOnlyError,
+  StorageError,
   StorageTransactionError,
 } from '../errors.js';
 import type { Oid, Tid } from '../ids.js';
@@ -40,6 +41,7 @@ interface OpenTransaction {
   number: number;
   readonly records: WireRecord[];
   readonly checks: { readonly oid: Oid; readonly serial: Tid }[];
+  readonly undos: Tid[];
   /** Records at the front that were sent ahead, and bytes of the rest. */
   aheadCount: number;
   waitingBytes: number;
@@ -93,6 +95,7 @@ export class ViewTransactions {
       number: this.#newNumber(),
       records: [],
       checks: [],
+      undos: [],
       aheadCount: 0,
       waitingBytes: 0,
       epoch: this.#owner.channel.hub.epoch,
@@ -110,6 +113,13 @@ export class ViewTransactions {
 
   check(transaction: StorageTransaction, oid: Oid, serial: Tid): void {
     this.#inPhase(transaction, 'open').checks.push({ oid, serial });
+  }
+
+  undo(transaction: StorageTransaction, tid: Tid): void {
+    if (!this.#owner.channel.hub.supports.undo) {
+      throw new StorageError(`the storage ${this.#owner.name} does not support undo`);
+    }
+    this.#inPhase(transaction, 'open').undos.push(tid);
   }
 
   async commit(transaction: StorageTransaction): Promise<CommitOutcome> {
@@ -205,6 +215,7 @@ export class ViewTransactions {
               transaction: open.transaction,
               checks: open.checks,
               records: open.records.slice(open.aheadCount),
+              undos: open.undos,
             }),
           (packet) => this.#readDecision(open, type, packet),
           (wasSent, reason) => (wasSent && type === Message.commit ? this.#uncertain(open, reason) : reason),

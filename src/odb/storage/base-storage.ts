@@ -20,6 +20,7 @@ import type {
   StorageSupports,
   StorageTransaction,
   TransactionRecord,
+  UndoLogEntry,
   VoteOutcome,
 } from './storage.js';
 
@@ -47,6 +48,7 @@ interface OpenTransaction {
   phase: Phase;
   readonly stores: StoreRequest[];
   readonly checks: { oid: Oid; serial: Tid }[];
+  readonly undos: Tid[];
   accepted: AcceptedTransaction | undefined;
   /** Settles when a vote or a commit is decided. Never rejects. */
   decided: Promise<unknown> | undefined;
@@ -107,6 +109,7 @@ export abstract class BaseStorage implements Storage {
   abstract lastTransaction(): Tid;
   abstract outcome(commitId: Uint8Array): Promise<Tid | undefined>;
   abstract history(oid: Oid, size?: number): Promise<HistoryEntry[]>;
+  abstract undoLog(options?: { readonly before?: Tid; readonly size?: number }): Promise<UndoLogEntry[]>;
   abstract iterate(from?: Tid, to?: Tid): AsyncIterable<TransactionRecord>;
   abstract get length(): number;
   abstract get size(): number;
@@ -155,6 +158,7 @@ export abstract class BaseStorage implements Storage {
       phase: 'open',
       stores: [],
       checks: [],
+      undos: [],
       accepted: undefined,
       decided: undefined,
     });
@@ -166,6 +170,11 @@ export abstract class BaseStorage implements Storage {
 
   checkCurrentSerial(transaction: StorageTransaction, oid: Oid, serial: Tid): void {
     this.#require(transaction, 'open', 'checkCurrentSerial').checks.push({ oid, serial });
+  }
+
+  undo(transaction: StorageTransaction, tid: Tid): void {
+    if (!this.supports.undo) throw new StorageError(`the storage ${this.name} does not support undo`);
+    this.#require(transaction, 'open', 'undo').undos.push(tid);
   }
 
   async commit(transaction: StorageTransaction): Promise<CommitOutcome> {

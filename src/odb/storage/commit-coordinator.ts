@@ -2,6 +2,7 @@ import { type Clock, type Deferred, deferred, Logger } from '../../base/index.js
 import { ConflictError, ReadConflictError, StorageError } from '../errors.js';
 import { nextTid, type Oid, type Tid, ZERO_TID } from '../ids.js';
 import type { CommitOutcome, ConflictResolver, StorageTransaction } from './storage.js';
+import { REMOVED, type UndoableRecord, undoRecords } from './undo.js';
 
 const logger = new Logger('holdfast.storage');
 
@@ -10,6 +11,8 @@ export interface CommitRequest {
   readonly transaction: StorageTransaction;
   readonly stores: readonly StoreRequest[];
   readonly checks: readonly { readonly oid: Oid; readonly serial: Tid }[];
+  /** Transactions to be undone, in this order. */
+  readonly undos: readonly Tid[];
 }
 
 export interface StoreRequest {
@@ -42,6 +45,8 @@ export interface CommitBackend {
   currentTid(oid: Oid): Tid;
   /** The bytes of a revision; `undefined` when it is gone. */
   revision(oid: Oid, tid: Tid): Uint8Array | undefined;
+  /** What a written transaction wrote; `undefined` when it is not there. */
+  written(tid: Tid): readonly UndoableRecord[] | undefined;
   /** Writes transactions, in order: all of them, or none. Durable when it resolves. */
   write(transactions: readonly AcceptedTransaction[]): Promise<void>;
   /** Writes a transaction with its data, durably, so that it is nothing until a `write` of it. */
@@ -210,7 +215,7 @@ export class CommitCoordinator {
   }
 
   /** The checks, the merges and the tid: synchronous, first come, first served. */
-  #accept({ transaction, stores, checks }: CommitRequest, isPrepared: boolean): AcceptedTransaction {
+  #accept({ transaction, stores, checks, undos }: CommitRequest, isPrepared: boolean): AcceptedTransaction {
     for (const { oid, serial } of checks) {
       const committedSerial = this.#current(oid);
       if (committedSerial !== serial) throw new ReadConflictError({ oid, baseSerial: serial, committedSerial });
@@ -226,14 +231,31 @@ export class CommitCoordinator {
         resolved.push(oid);
       }
     }
+    if (undos.length > 0) this.#undo(undos, records, resolved);
     const tid = nextTid(this.#lastTid, this.#clock.now());
     this.#lastTid = tid;
-    let isRepeated = false;
+    let isRepeated = undos.length > 0;
     for (const { oid, data } of records) {
       if (this.#overlay.get(oid)?.tid === tid) isRepeated = true;
       this.#overlay.set(oid, { tid, data });
     }
     return { tid, transaction, records: isRepeated ? lastOfEach(records) : records, resolved, isPrepared };
+  }
+
+  #undo(undos: readonly Tid[], records: AcceptedRecord[], resolved: Oid[]): void {
+    const pending = new Map(records.map(({ oid, data }) => [oid, data]));
+    const undone = undoRecords(undos, pending, {
+      written: (tid) => this.#backend.written(tid),
+      current: (oid) => {
+        const tid = this.#current(oid);
+        return { tid, data: this.#overlay.get(oid)?.data ?? this.#backend.revision(oid, tid) ?? REMOVED };
+      },
+      merge: (request) => this.#resolver()?.resolve(request),
+    });
+    for (const { oid, data, isMerged } of undone) {
+      records.push({ oid, previous: this.#current(oid), data });
+      if (isMerged || pending.has(oid)) resolved.push(oid);
+    }
   }
 
   #current(oid: Oid): Tid {
@@ -260,7 +282,9 @@ export class CommitCoordinator {
     if (serial === ZERO_TID) throw conflict('both made it new');
     const committed = this.#overlay.get(oid)?.data ?? this.#backend.revision(oid, committedSerial);
     const base = this.#backend.revision(oid, serial);
-    if (!committed || !base) throw conflict('the revision that it is based on is gone');
+    if (data.length === 0) throw conflict('this one removes it');
+    if (!committed?.length || !base?.length)
+      throw conflict('it was removed, or the revision that it is based on is gone');
     let merged: Uint8Array | undefined;
     try {
       merged = this.#resolver()?.resolve({ oid, baseSerial: serial, committedSerial, base, committed, mine: data });

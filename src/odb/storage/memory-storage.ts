@@ -3,14 +3,15 @@ import { POSKeyError } from '../errors.js';
 import { MAX_TID, type Oid, ROOT_OID, type Tid, ZERO_TID } from '../ids.js';
 import { BaseStorage, type BaseStorageOptions } from './base-storage.js';
 import type { AcceptedTransaction } from './commit-coordinator.js';
-import type { HistoryEntry, Revision, StorageSupports, TransactionRecord } from './storage.js';
+import type { HistoryEntry, Revision, StorageSupports, TransactionRecord, UndoLogEntry } from './storage.js';
+import { dataOrNone, present, REMOVED, type UndoableRecord } from './undo.js';
 
 let storageCount = 0;
 
 /** Keeps everything in memory, with its whole history: for tests, and as the model of what a storage does. */
 export class MemoryStorage extends BaseStorage {
   readonly name = `memory:${++storageCount}`;
-  readonly supports: StorageSupports = { history: true, undo: false, pack: false, blobs: false, locks: true };
+  readonly supports: StorageSupports = { history: true, undo: true, pack: false, blobs: false, locks: true };
   /** Revisions of each object, oldest first. */
   readonly #revisions = new Map<Oid, { readonly tid: Tid; readonly data: Uint8Array }[]>();
   readonly #transactions: AcceptedTransaction[] = [];
@@ -25,6 +26,7 @@ export class MemoryStorage extends BaseStorage {
       {
         currentTid: (oid) => this.#revisions.get(oid)?.at(-1)?.tid ?? ZERO_TID,
         revision: (oid, tid) => this.#revisions.get(oid)?.find((revision) => revision.tid === tid)?.data,
+        written: (tid) => this.#written(tid),
         write: async () => {},
         prepare: async () => {},
         unprepare: async () => {},
@@ -49,6 +51,15 @@ export class MemoryStorage extends BaseStorage {
     this.announce(accepted);
   }
 
+  #written(tid: Tid): UndoableRecord[] | undefined {
+    const accepted = this.#transactions.find((each) => each.tid === tid);
+    return accepted?.records.map(({ oid, data }) => {
+      const revisions = this.#revisions.get(oid) ?? [];
+      const index = revisions.findIndex((revision) => revision.tid === tid);
+      return { oid, data, superseded: revisions[index - 1]?.data ?? REMOVED };
+    });
+  }
+
   #of(oid: Oid): { readonly tid: Tid; readonly data: Uint8Array }[] {
     this.requireOpen('load');
     const revisions = this.#revisions.get(oid);
@@ -58,7 +69,7 @@ export class MemoryStorage extends BaseStorage {
 
   load(oid: Oid): Revision {
     const { tid, data } = this.#of(oid).at(-1) as { tid: Tid; data: Uint8Array };
-    return { tid, data, endTid: undefined };
+    return present(oid, { tid, data, endTid: undefined });
   }
 
   loadBefore(oid: Oid, before: Tid): Revision | undefined {
@@ -71,13 +82,13 @@ export class MemoryStorage extends BaseStorage {
       else high = middle;
     }
     const found = revisions[low - 1];
-    return found && { tid: found.tid, data: found.data, endTid: revisions[low]?.tid };
+    return found && present(oid, { tid: found.tid, data: found.data, endTid: revisions[low]?.tid });
   }
 
   loadSerial(oid: Oid, tid: Tid): Uint8Array {
     const found = this.#of(oid).find((revision) => revision.tid === tid);
     if (!found) throw new POSKeyError(oid, `it has no revision ${tid}`);
-    return found.data;
+    return present(oid, found).data;
   }
 
   lastTransaction(): Tid {
@@ -101,13 +112,28 @@ export class MemoryStorage extends BaseStorage {
       });
   }
 
+  async undoLog({ before = MAX_TID, size = 20 } = {}): Promise<UndoLogEntry[]> {
+    this.requireOpen('undoLog');
+    return this.#transactions
+      .filter(({ tid }) => tid < before)
+      .reverse()
+      .slice(0, size)
+      .map(({ tid, transaction: { user, description, extension } }) => ({ tid, user, description, extension }));
+  }
+
   async *iterate(from: Tid = ZERO_TID, to: Tid = MAX_TID): AsyncGenerator<TransactionRecord> {
     this.requireOpen('iterate');
     // What is committed from now on is not part of it.
     for (const { tid, transaction, records } of [...this.#transactions]) {
       if (tid < from || tid > to) continue;
       const { user, description, extension } = transaction;
-      yield { tid, user, description, extension, records: records.map(({ oid, data }) => ({ oid, tid, data })) };
+      yield {
+        tid,
+        user,
+        description,
+        extension,
+        records: records.map(({ oid, data }) => ({ oid, tid, data: dataOrNone(data) })),
+      };
     }
   }
 

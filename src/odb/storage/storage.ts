@@ -69,12 +69,20 @@ export interface Storage {
   tpcBegin(transaction: StorageTransaction): void;
   /**
    * Adds a record to an open transaction. `serial` is the revision that it is based on, `ZERO_TID` for a new object.
-   * The bytes belong to the storage from now on.
+   * The bytes belong to the storage from now on. No bytes: the object is removed, and has no state until it is stored again.
    * @throws StorageTransactionError when the transaction is not open, or voted.
    */
   store(transaction: StorageTransaction, oid: Oid, serial: Tid, data: Uint8Array): void;
   /** Adds a condition to an open transaction: `serial` must be current when it is voted. */
   checkCurrentSerial(transaction: StorageTransaction, oid: Oid, serial: Tid): void;
+  /**
+   * Adds the undo of a transaction to an open one: each object that it wrote gets the state back that it superseded, which may be none.
+   * What was changed later is merged where it can be. Several are undone in the order of the calls. What the transaction stores besides
+   * is stored first.
+   * The commit, or the vote, throws UndoError where it cannot be done. Only where `supports.undo`.
+   * @throws StorageTransactionError. StorageError without that ability.
+   */
+  undo(transaction: StorageTransaction, tid: Tid): void;
   /**
    * The whole commit in one step, for a transaction in which no other storage takes part: vote and finish. A rejection
    * leaves the transaction voted-and-failed: abort it.
@@ -92,6 +100,8 @@ export interface Storage {
   outcome(commitId: Uint8Array): Promise<Tid | undefined>;
   /** The newest `size` revisions of an object, newest first. @throws POSKeyError. */
   history(oid: Oid, size?: number): Promise<HistoryEntry[]>;
+  /** Transactions that can be undone, newest first: `size` of them, older than `before`. */
+  undoLog(options?: { readonly before?: Tid; readonly size?: number }): Promise<UndoLogEntry[]>;
   /** Transactions in order, both bounds inclusive; each yields its records. */
   iterate(from?: Tid, to?: Tid): AsyncIterable<TransactionRecord>;
 
@@ -155,12 +165,16 @@ export interface HistoryEntry {
   readonly sizeBytes: number;
 }
 
-/** A stored transaction. */
-export interface TransactionRecord {
+/** A transaction, without what it wrote. */
+export interface UndoLogEntry {
   readonly tid: Tid;
   readonly user: string;
   readonly description: string;
   readonly extension: Uint8Array;
+}
+
+/** A stored transaction. */
+export interface TransactionRecord extends UndoLogEntry {
   readonly records: readonly DataRecord[];
 }
 

@@ -54,7 +54,8 @@ test('a commit comes back as it was sent', () => {
       fc.uint8Array({ maxLength: 20 }),
       fc.uint8Array({ minLength: 16, maxLength: 16 }),
       fc.boolean(),
-      (records, checks, user, description, extension, commitId, canMerge) => {
+      fc.array(anyInteger),
+      (records, checks, user, description, extension, commitId, canMerge, undos) => {
         const packet = commitPacket({
           type: Message.commit,
           id: 9,
@@ -64,6 +65,7 @@ test('a commit comes back as it was sent', () => {
           transaction: { commitId, user, description, extension },
           checks: checks as { oid: Oid; serial: Tid }[],
           records,
+          undos: undos as Tid[],
         });
         const back = parseCommit(new PacketReader(packet));
         assert.equal(back.number, 4);
@@ -75,6 +77,7 @@ test('a commit comes back as it was sent', () => {
           checks.map(({ oid, serial }) => ({ oid, tid: serial })),
         );
         assert.deepEqual(back.records, records);
+        assert.deepEqual(back.undos, undos);
       },
     ),
   );
@@ -97,6 +100,7 @@ test('a packet that is cut short is refused, wherever it is cut', () => {
     transaction: { commitId: new Uint8Array(16), user: 'u', description: 'd', extension: new Uint8Array(0) },
     checks: [{ oid: 1 as Oid, serial: 1 as Tid }],
     records,
+    undos: [3 as Tid],
   });
   for (let length = HEADER_BYTES; length < whole.length; length++) {
     const cut = whole.subarray(0, length);

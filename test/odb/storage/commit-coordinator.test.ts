@@ -30,6 +30,8 @@ class SlowDisk implements CommitBackend {
   readonly writes: Deferred<void>[] = [];
   failsToPrepare = false;
 
+  written(): undefined {}
+
   currentTid(oid: Oid): Tid {
     return this.current.get(oid)?.tid ?? ZERO_TID;
   }
@@ -90,6 +92,7 @@ function setUp() {
     transaction: transaction(),
     stores: stores.map(([oid, serial]) => ({ oid: oid as Oid, serial, data: Buffer.from(`${oid} on ${serial}`) })),
     checks: [],
+    undos: [],
   });
   return { disk, coordinator, request };
 }

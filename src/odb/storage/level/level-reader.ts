@@ -3,6 +3,7 @@ import { asBuffer } from '../../../base/index.js';
 import { CorruptionError, POSKeyError, ReadConflictError, StorageError } from '../../errors.js';
 import { type Oid, type Tid, ZERO_TID } from '../../ids.js';
 import type { Revision } from '../storage.js';
+import { present } from '../undo.js';
 import {
   bookkeepingKey,
   currentKey,
@@ -76,9 +77,9 @@ export class LevelReader {
    */
   loadBefore(oid: Oid, before: Tid): Revision | undefined {
     const current = this.#mustExist(oid);
-    if (current.tid < before) return { data: current.data, tid: current.tid, endTid: undefined };
+    if (current.tid < before) return present(oid, { data: current.data, tid: current.tid, endTid: undefined });
     const { found, next } = this.#search(oid, before, current);
-    if (found) return { data: found.data, tid: found.tid, endTid: next.tid };
+    if (found) return present(oid, { data: found.data, tid: found.tid, endTid: next.tid });
     if (next.n === 0) return undefined;
     throw new ReadConflictError({
       oid,
@@ -91,10 +92,10 @@ export class LevelReader {
   /** The bytes that a transaction wrote for an object. @throws POSKeyError. CorruptionError. */
   loadSerial(oid: Oid, tid: Tid): Uint8Array {
     const current = this.#mustExist(oid);
-    if (current.tid === tid) return current.data;
+    if (current.tid === tid) return present(oid, current).data;
     const found = tid > current.tid ? undefined : this.#search(oid, (tid + 1) as Tid, current).found;
     if (found?.tid !== tid) throw new POSKeyError(oid, `it has no revision ${tid}, or it was trimmed`);
-    return found.data;
+    return present(oid, found).data;
   }
 
   /** The revision with this number; `undefined` when it was trimmed. @throws CorruptionError. */
@@ -185,11 +186,15 @@ export class LevelReader {
     return oldest;
   }
 
+  /** What transactions up to this one superseded was trimmed from history. @throws CorruptionError. */
+  get trimmedTid(): Tid {
+    const mark = this.#level.getSync(bookkeepingKey('trimmed'));
+    return (mark === undefined ? ZERO_TID : decodeNumbers('the mark of trimmed history', mark)[0]) as Tid;
+  }
+
   /** What is not there was trimmed, or it was lost. @throws CorruptionError when it was lost. */
   #requireTrimmed(oid: Oid, n: number, next: StoredRevision): void {
-    const mark = this.#level.getSync(bookkeepingKey('trimmed'));
-    const trimmedTid = mark === undefined ? ZERO_TID : decodeNumbers('the mark of trimmed history', mark)[0];
-    if (next.tid > (trimmedTid as number)) throw lost(oid, n);
+    if (next.tid > this.trimmedTid) throw lost(oid, n);
   }
 }
 

@@ -13,7 +13,9 @@ import type {
   StorageAttachment,
   StorageSupports,
   TransactionRecord,
+  UndoLogEntry,
 } from '../storage.js';
+import { dataOrNone, REMOVED, type UndoableRecord } from '../undo.js';
 import { type HeldDirectory, holdDirectory, LAST_COMMIT, OIDS } from './directory.js';
 import {
   commitIdKey,
@@ -62,7 +64,7 @@ const FUTURE_CRITICAL_MS = 3_600_000;
 /** Keeps a database in a directory, by LevelDB. */
 export class LevelStorage extends BaseStorage {
   readonly name: string;
-  readonly supports: StorageSupports = { history: true, undo: false, pack: false, blobs: false, locks: true };
+  readonly supports: StorageSupports = { history: true, undo: true, pack: false, blobs: false, locks: true };
   readonly #directory: HeldDirectory;
   readonly #level: Level;
   readonly #reader: LevelReader;
@@ -157,6 +159,7 @@ export class LevelStorage extends BaseStorage {
             throw error;
           }
         },
+        written: (tid) => this.#written(tid),
         write: (transactions) => {
           this.#passOids(transactions);
           return writer.write(transactions);
@@ -171,6 +174,20 @@ export class LevelStorage extends BaseStorage {
       this.#lastTid,
     );
     this.#upkeep?.start();
+  }
+
+  #written(tid: Tid): UndoableRecord[] | undefined {
+    const value = this.#getSync(transactionKey(tid), `the transaction ${tid}`, tid);
+    if (value === undefined) return undefined;
+    const { records } = decodeTransaction(tid, value);
+    const undoable: UndoableRecord[] = [];
+    for (let i = 0; i < records.length; i += 2) {
+      const oid = records[i] as Oid;
+      const n = records[i + 1] as number;
+      const superseded = n === 0 ? REMOVED : this.#reader.revision(oid, n - 1)?.data;
+      undoable.push({ oid, data: this.#reader.revision(oid, n)?.data, superseded });
+    }
+    return undoable;
   }
 
   /** Oids may be stored that were not given out here: none of them is given out from now on. */
@@ -252,6 +269,18 @@ export class LevelStorage extends BaseStorage {
     }
   }
 
+  async undoLog({ before = MAX_TID, size = 20 } = {}): Promise<UndoLogEntry[]> {
+    this.requireOpen('undoLog');
+    const end = Math.min(before, this.#lastTid + 1) as Tid;
+    const entries: UndoLogEntry[] = [];
+    const range = { gt: transactionKey(this.#reader.trimmedTid), lt: transactionKey(end), reverse: true, limit: size };
+    for await (const [key, value] of this.#entries(range)) {
+      const { tid, user, description, extension } = decodeTransaction(tidOfKey(key), value);
+      entries.push({ tid, user, description, extension });
+    }
+    return entries;
+  }
+
   async *iterate(from: Tid = ZERO_TID, to: Tid = MAX_TID): AsyncGenerator<TransactionRecord> {
     this.requireOpen('iterate');
     // What is committed from now on is not part of it.
@@ -265,13 +294,13 @@ export class LevelStorage extends BaseStorage {
         const oid = numbers[i] as Oid;
         const revision = this.#reader.revision(oid, numbers[i + 1] as number);
         // What was trimmed is no part of the transaction any more.
-        if (revision) records.push({ oid, tid, data: revision.data });
+        if (revision) records.push({ oid, tid, data: dataOrNone(revision.data) });
       }
       yield { tid, user, description, extension, records };
     }
   }
 
-  async *#entries(range: { readonly gte: Buffer; readonly lte: Buffer }): AsyncGenerator<[Buffer, Buffer]> {
+  async *#entries(range: EntryRange): AsyncGenerator<[Buffer, Buffer]> {
     try {
       yield* this.#level.iterator(range);
     } catch (error) {
@@ -336,6 +365,16 @@ export class LevelStorage extends BaseStorage {
     this.#lastCommit.close();
     this.#directory.lock.release();
   }
+}
+
+/** Which entries of LevelDB are walked. */
+interface EntryRange {
+  readonly gt?: Buffer;
+  readonly gte?: Buffer;
+  readonly lt?: Buffer;
+  readonly lte?: Buffer;
+  readonly reverse?: boolean;
+  readonly limit?: number;
 }
 
 /** What {@link LevelStorage.open} found and made. */
