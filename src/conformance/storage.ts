@@ -1,6 +1,7 @@
 import { testCommits } from './storage-commit.js';
 import { testConflicts } from './storage-conflicts.js';
 import { testLocks } from './storage-locks.js';
+import { testPack } from './storage-pack.js';
 import { testRaces } from './storage-races.js';
 import { testReopen } from './storage-reopen.js';
 import { testRevisions } from './storage-revisions.js';
@@ -22,4 +23,5 @@ export function testStorage(suite: StorageSuite): void {
   testLocks(suite);
   testReopen(suite);
   testUndo(suite);
+  testPack(suite);
 }

@@ -18,6 +18,8 @@ export interface SubjectAbilities {
   readonly clock: Ability;
   /** `open({ merges: true })`: conflicts are merged by {@link appendResolver}. */
   readonly merges: Ability;
+  /** History and garbage can be packed away. */
+  readonly pack: Ability;
   /** Transactions can be undone. */
   readonly undo: Ability;
   /** Named locks. */

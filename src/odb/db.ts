@@ -21,9 +21,10 @@ import { UndoParticipant } from './connection/undo-participant.js';
 import { ConflictError, ConnectionStateError, POSKeyError, ReadOnlyError, StorageError } from './errors.js';
 import { MAX_TID, ROOT_OID, type Tid, tidFromDate, toOid, toTid, ZERO_TID } from './ids.js';
 import { PersistentMapping } from './persistent/mapping.js';
+import { strongReferences } from './serialize/reader.js';
 import { nameOf } from './serialize/registry.js';
 import { writeRecord } from './serialize/writer.js';
-import type { Storage, StorageAttachment } from './storage/storage.js';
+import type { PackProgress, Storage, StorageAttachment } from './storage/storage.js';
 import { openStorage, type StorageOptions } from './storage/uri.js';
 import type { Transaction } from './transaction/transaction.js';
 import {
@@ -57,6 +58,17 @@ export interface OpenOptions {
   readonly before?: Tid;
 }
 
+/** Options of `db.pack()`. */
+export interface DBPackOptions {
+  /** Keeps the history of so many days. */
+  readonly days?: number;
+  /** Keeps the history since this time. Default, without `days`: the present. */
+  readonly before?: Date;
+  /** Stops it. What is garbage and still there is found by the next one. */
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: PackProgress) => void;
+}
+
 /** Which transactions `undoLog` tells of. */
 export type TransactionFilter = (info: TransactionInfo) => boolean;
 
@@ -68,6 +80,8 @@ export class DB<Root extends object = Record<string, unknown>> {
   readonly #owner: ConnectionOwner;
   readonly #unsubscribe: () => void;
   readonly #refuseDefaultManager: boolean;
+  /** Open connections that show the past, and before which transaction. */
+  readonly #pasts = new Map<object, Tid>();
   #closing: Promise<void> | undefined;
 
   private constructor(storage: Storage, options: DBOptions) {
@@ -144,9 +158,15 @@ export class DB<Root extends object = Record<string, unknown>> {
     const connection =
       before === undefined
         ? this.#pool.take(() => new Connection<Root>(this.#owner))
-        : new Connection<Root>({ ...this.#owner, giveBack: (past) => past.discard() });
+        : new Connection<Root>({ ...this.#owner, giveBack: (past) => this.#closePast(past) });
+    if (before !== undefined) this.#pasts.set(connection, before);
     connection.openWith(opening);
     return connection;
+  }
+
+  #closePast(connection: Connection): void {
+    this.#pasts.delete(connection);
+    connection.discard();
   }
 
   /**
@@ -215,6 +235,25 @@ export class DB<Root extends object = Record<string, unknown>> {
     }
     if (this.storage.isReadOnly) throw new ReadOnlyError(`undo: the storage ${this.storage.name} is read-only`);
     transaction.join(new UndoParticipant(this.storage, tids.map(toTid)));
+  }
+
+  /**
+   * Drops what was superseded before a time, and the objects that nothing reaches: neither the root, nor what was written since, nor any
+   * revision that is kept. Runs beside readers and writers, in bounded memory. What an open connection shows of the past is kept.
+   *
+   * @throws StorageError while another pack is under way. ReadOnlyError. The reason of `signal`.
+   */
+  pack(options: DBPackOptions = {}): Promise<void> {
+    const { days = 0, signal, onProgress } = options;
+    if (typeof days !== 'number' || !(days >= 0)) {
+      throw argumentRangeError('ARG_DAYS', `${inspect(days)} is no number of days: give 0 or more`);
+    }
+    const atMs = options.before?.getTime() ?? this.storage.clock.now() - days * 86_400_000;
+    const present = (this.storage.lastTransaction() + 1) as Tid;
+    const isPresent = options.before === undefined && days === 0;
+    const asked = isPresent ? present : tidFromDate(new Date(Math.max(0, atMs)));
+    const before = Math.min(asked, present, ...this.#pasts.values()) as Tid;
+    return this.storage.pack({ before, references: strongReferences, signal, onProgress });
   }
 
   /**

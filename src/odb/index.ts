@@ -18,7 +18,7 @@ export { recordConflictResolver } from './connection/conflict-resolution.js';
 export { Connection } from './connection/connection.js';
 export type { RootView } from './connection/root-view.js';
 export type { RevisionInfo, TransactionInfo } from './connection/transaction-info.js';
-export { DB, type DBOptions, type OpenOptions, type TransactionFilter } from './db.js';
+export { DB, type DBOptions, type DBPackOptions, type OpenOptions, type TransactionFilter } from './db.js';
 export {
   AddressInUseError,
   BrokenModified,
@@ -67,6 +67,7 @@ export { PersistentList } from './persistent/list.js';
 export { PersistentMapping } from './persistent/mapping.js';
 export { ManagedPersistent, Persistent } from './persistent/persistent.js';
 export { CompositeQueue, PersistentQueue } from './persistent/queue.js';
+export { strongReferences } from './serialize/reader.js';
 export { nameOf, persistable, persistableModules, registerInternal, resolveName } from './serialize/registry.js';
 export type {
   CommitOutcome,
@@ -75,6 +76,8 @@ export type {
   DataRecord,
   HistoryEntry,
   InvalidationListener,
+  PackOptions,
+  PackProgress,
   Revision,
   Storage,
   StorageAttachment,

@@ -71,6 +71,7 @@ for (const [fault, Broken] of Object.entries(BROKEN)) {
         merges: true,
         locks: 'of no interest here',
         undo: true,
+        pack: true,
       },
       open: async ({ merges }) => {
         const storage = new Broken(merges ? { conflictResolver: appendResolver } : {});

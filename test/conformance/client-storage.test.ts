@@ -45,6 +45,7 @@ for (const isOnDisk of [false, true]) {
       merges: true,
       locks: true,
       undo: true,
+      pack: true,
     },
     open: async ({ merges = false }) => {
       const folder = isOnDisk ? mkdtempSync(join(tmpdir(), 'holdfast-conformance-')) : undefined;

@@ -27,6 +27,7 @@ testStorage({
     merges: true,
     locks: true,
     undo: true,
+    pack: true,
   },
   open: async ({ merges, clock }) => {
     const storage = new MemoryStorage({

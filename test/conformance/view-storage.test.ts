@@ -19,6 +19,7 @@ for (const isOnDisk of [false, true]) {
       merges: true,
       locks: true,
       undo: true,
+      pack: true,
     },
     open: async ({ merges }) => {
       const folder = isOnDisk ? mkdtempSync(join(tmpdir(), 'holdfast-conformance-')) : undefined;

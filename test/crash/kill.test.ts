@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { type Oid, POSKeyError, StorageLockedError } from 'holdfast/odb';
+import { DB, type Oid, type PersistentMapping, POSKeyError, StorageLockedError } from 'holdfast/odb';
 import { ClientStorage } from 'holdfast/zeo';
 import { LevelStorage } from '#src/odb/storage/level/level-storage.js';
 import { type Program, Site } from '../support/programs.js';
@@ -11,6 +11,7 @@ import { type Acknowledgement, acknowledgements, checkLedger, makeLedger, transf
 
 const EMBEDDED_WRITER = fileURLToPath(new URL('./embedded-writer.js', import.meta.url));
 const CLIENT_WRITER = fileURLToPath(new URL('./client-writer.js', import.meta.url));
+const PACKING_WRITER = fileURLToPath(new URL('./packing-writer.js', import.meta.url));
 const VOTER = fileURLToPath(new URL('./voter.js', import.meta.url));
 
 let site: Site;
@@ -75,6 +76,37 @@ test('kill -9 of a process that has the database to itself, at any instant: all 
     }
   }
   assert.ok(acks.length > 100, `${acks.length} commits`);
+});
+
+test('kill -9 in the middle of a pack: nothing that is reached is lost, and the next pack finds the rest', async () => {
+  const path = join(site.directory, 'test.fs');
+  let acknowledged = 0;
+  for (let round = 0; round < 6; round++) {
+    const program = site.startFile(PACKING_WRITER, [path]);
+    await program.output(new RegExp(`ack ${acknowledged + 5 + Math.floor(Math.random() * 60)}\n`));
+    await turns(Math.floor(Math.random() * 200));
+    await program.end('SIGKILL');
+    acknowledged = Number([...program.stdout.matchAll(/^ack (\d+)\n/gm)].at(-1)?.[1]);
+    const db = await DB.open<{ window: PersistentMapping<PersistentMapping<number>> }>(path);
+    const check = () => {
+      const window = db.open().root.window;
+      const last = Math.max(...[...window.keys()].map(Number));
+      assert.ok(last === acknowledged || last === acknowledged + 1, `${last} of ${acknowledged}`);
+      assert.equal(window.size, Math.min(last, 20));
+      for (const [key, each] of window) assert.equal(each.get('value'), Number(key));
+      return window.size + 2;
+    };
+    check();
+    for await (const { tid, records } of db.storage.iterate()) {
+      for (const { oid } of records) assert.ok(db.storage.loadSerial(oid, tid));
+    }
+    await db.pack();
+    const objects = check();
+    let left = 0;
+    for await (const { records } of db.storage.iterate()) left += records.length;
+    assert.equal(left, objects, 'no garbage is left, and no history');
+    await db.close();
+  }
 });
 
 test('kill -9 of runzeo under clients: nothing acknowledged is lost, nothing is done twice, and the clients go on', async () => {

@@ -66,6 +66,10 @@ async function change(db: DB<Root>, fn: (root: Root) => void, note = ''): Promis
   return db.lastTransaction();
 }
 
+function setBalance(account: Account, balance: number): void {
+  account.balance = balance;
+}
+
 historyTest('an undo gives back what was before, and is seen by connections that are open', async (db) => {
   const { root } = db.open();
   const tid = await change(db, ({ ada }) => {
@@ -197,7 +201,7 @@ historyTest('the log tells who did what, newest first, filtered and in pages', a
 
 historyTest('the history of an object', async (db) => {
   const oid = db.open().root.ada._p_oid as number;
-  for (let i = 1; i <= 3; i++) await change(db, ({ ada }) => void (ada.balance = i), `${i}`);
+  for (let i = 1; i <= 3; i++) await change(db, ({ ada }) => setBalance(ada, i), `${i}`);
   const history = await db.history(oid, 10);
   assert.deepEqual(
     history.map(({ description }) => description),
@@ -226,7 +230,7 @@ historyTest('a connection shows the database as it was', async (db) => {
   const before = db.open({ before: past.root.ada._p_serial });
   assert.equal(before.root.ada.balance, 1);
   // It stays where it is, whatever happens.
-  await change(db, ({ ada }) => void (ada.balance = 99));
+  await change(db, ({ ada }) => setBalance(ada, 99));
   transaction.begin();
   past.cacheMinimize();
   assert.deepEqual([past.root.ada.balance, now.ada.balance], [2, 99]);

@@ -25,6 +25,7 @@ export const Message = {
   sync: 18,
   stats: 19,
   undoLog: 20,
+  pack: 21,
   tryLock: 24,
   lock: 25,
   cancelLock: 26,

@@ -10,6 +10,7 @@ import {
 } from '../../base/index.js';
 import { ConflictError, POSKeyError, ProtocolError } from '../errors.js';
 import type { Oid, Tid } from '../ids.js';
+import { strongReferences } from '../serialize/reader.js';
 import type { LockSession } from '../storage/lock-table.js';
 import type { Revision, Storage } from '../storage/storage.js';
 import {
@@ -151,6 +152,10 @@ export class Session {
         );
         return;
       }
+      case Message.pack:
+        // Nor is a pack: it ends with the storage.
+        void this.#reply(id, this.#pack(id, new PacketReader(packet).tid()));
+        return;
       case Message.storeAhead:
         this.#transactions.storeAhead(packet);
         return;
@@ -283,6 +288,12 @@ export class Session {
       default:
         return unreachable(type);
     }
+  }
+
+  async #pack(id: number, before: Tid): Promise<Uint8Array> {
+    this.#transactions.refuseReadOnly();
+    await this.#storage.pack({ before, references: strongReferences });
+    return valuePacket(Message.answer, id, null);
   }
 
   async #reply(id: number, work: Promise<Uint8Array>): Promise<void> {

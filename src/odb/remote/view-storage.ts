@@ -6,6 +6,7 @@ import type {
   ConflictResolver,
   HistoryEntry,
   InvalidationListener,
+  PackOptions,
   Revision,
   Storage,
   StorageAttachment,
@@ -331,6 +332,29 @@ export class ViewStorage implements Storage {
         next = (tid + 1) as Tid;
       }
       if (isDone) return;
+    }
+  }
+
+  /** The owner of the storage packs it: by its own rule of what is referenced, and to the end though nobody waits for it any more. */
+  async pack({ before, signal }: PackOptions): Promise<void> {
+    signal?.throwIfAborted();
+    const done = this.#channel.request(
+      (id) => {
+        const packet = newPacket(Message.pack, id, 8);
+        writeUint64(packet, HEADER_BYTES, before);
+        return packet;
+      },
+      () => undefined,
+    );
+    if (!signal) return done;
+    const aborted = deferred<never>();
+    const onAbort = () => aborted.reject(signal.reason);
+    signal.addEventListener('abort', onAbort, { once: true });
+    aborted.promise.catch(() => undefined);
+    try {
+      await Promise.race([done, aborted.promise]);
+    } finally {
+      signal.removeEventListener('abort', onAbort);
     }
   }
 

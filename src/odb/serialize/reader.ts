@@ -1,4 +1,5 @@
 import { asBuffer } from '../../base/index.js';
+import type { Oid } from '../ids.js';
 import './builtins.js';
 import { type ParsedRecord, readRecord } from './record.js';
 import { PersistentReference, type ReferenceReader } from './references.js';
@@ -19,6 +20,15 @@ export function readState(record: ParsedRecord | Uint8Array, references: Referen
   const table = parsed.references;
   const resolved = table.length === 0 ? NONE : table.map((reference) => references.resolve(reference));
   return decode(parsed.bytes, parsed.stateOffset, resolved);
+}
+
+/** The oids that a record keeps alive: its references within the database, but for weak ones. @throws CorruptionError. */
+export function strongReferences(record: Uint8Array): Oid[] {
+  const oids: Oid[] = [];
+  for (const { kind, oid, databaseName } of readRecord(record).references) {
+    if (kind === 'strong' && databaseName === undefined) oids.push(oid);
+  }
+  return oids;
 }
 
 /** Stands for a function, or an instance of a class, that has no name in this process. */

@@ -9,11 +9,13 @@ import {
 } from './commit-coordinator.js';
 import { hostStorage, type StorageHosting } from './hosting.js';
 import { type LockSession, LockTable } from './lock-table.js';
+import { type PackBackend, pack } from './pack/pack.js';
 import type {
   CommitOutcome,
   ConflictResolver,
   HistoryEntry,
   InvalidationListener,
+  PackOptions,
   Revision,
   Storage,
   StorageAttachment,
@@ -68,6 +70,7 @@ export abstract class BaseStorage implements Storage {
   #coordinator: CommitCoordinator | undefined;
   #hosting: StorageHosting | undefined;
   #closing: Promise<void> | undefined;
+  #packing: { readonly done: Promise<void>; readonly stop: AbortController } | undefined;
 
   constructor(options: BaseStorageOptions) {
     this.clock = options.clock ?? systemClock;
@@ -117,6 +120,11 @@ export abstract class BaseStorage implements Storage {
   protected abstract nextOid(): Oid;
   /** For subclasses: releases what they hold. All that was accepted has been written. */
   protected abstract release(): Promise<void>;
+  /** For subclasses: how they are packed, if they can be. */
+  protected get packBackend(): PackBackend | undefined {
+    return undefined;
+  }
+
   /** For subclasses: how other threads can read for themselves, if they can. */
   protected get reader(): { readonly module: string; readonly data: unknown } | undefined {
     return undefined;
@@ -219,6 +227,30 @@ export abstract class BaseStorage implements Storage {
     if (open.accepted) await this.#commits.abort(open.accepted);
   }
 
+  async pack(options: PackOptions): Promise<void> {
+    this.#requireWritable('pack');
+    const backend = this.packBackend;
+    if (!backend) throw new StorageError(`the storage ${this.name} does not support packing`);
+    if (this.#packing) throw new StorageError(`the storage ${this.name} is being packed already: wait for its end`);
+    const stop = new AbortController();
+    const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
+    const done = pack(
+      backend,
+      {
+        begin: (marking) => this.#commits.watch(marking),
+        release: (oid) => this.#commits.release(oid),
+        end: () => this.#commits.unwatch(),
+      },
+      { ...options, signal },
+    );
+    this.#packing = { done: done.catch(() => {}), stop };
+    try {
+      await done;
+    } finally {
+      this.#packing = undefined;
+    }
+  }
+
   attach(): StorageAttachment {
     this.requireOpen('attach');
     this.#hosting ??= hostStorage({ storage: this, locks: () => this.lockSession(), reader: this.reader });
@@ -231,6 +263,8 @@ export abstract class BaseStorage implements Storage {
   }
 
   async #close(): Promise<void> {
+    this.#packing?.stop.abort(new StorageError(`the storage ${this.name} was closed while it was packed`));
+    await this.#packing?.done;
     await this.#hosting?.close();
     this.#coordinator?.stop();
     // Ordering: those who wait for their turn are let go when what is voted is aborted; what they were about to vote comes next.

@@ -39,6 +39,14 @@ export interface AcceptedRecord {
   readonly data: Uint8Array;
 }
 
+/** Watches over commits while the storage is packed. */
+export interface CommitGuard {
+  /** Whether the object is being dropped: it is there no more. */
+  isSwept(oid: Oid): boolean;
+  /** What a transaction is about to write. @throws POSKeyError to refuse it. */
+  accept(records: readonly AcceptedRecord[]): void;
+}
+
 /** What the coordinator needs of a storage. */
 export interface CommitBackend {
   /** The current revision of an object as far as it was written; `ZERO_TID` when there is none. */
@@ -86,12 +94,15 @@ export class CommitCoordinator {
   #recent = new Map<Oid, Tid>();
   #older = new Map<Oid, Tid>();
   #lastTid: Tid;
+  /** Up to here all accepted transactions are published, or have failed. */
+  #endedTid: Tid;
   #queue: Pending[] = [];
   #flushing: Promise<void> | undefined;
   #failure: unknown;
   /** While a transaction is voted and neither finished nor aborted: resolves when it is. */
   #voted: Deferred<void> | undefined;
   #isStopped = false;
+  #guard: CommitGuard | undefined;
 
   constructor(options: {
     readonly backend: CommitBackend;
@@ -102,6 +113,7 @@ export class CommitCoordinator {
     this.#backend = options.backend;
     this.#clock = options.clock;
     this.#lastTid = options.lastTid;
+    this.#endedTid = options.lastTid;
     this.#resolver = options.resolver;
   }
 
@@ -169,6 +181,26 @@ export class CommitCoordinator {
     }
   }
 
+  /** Has a guard asked about every commit from now on; resolves when those accepted before are written or aborted. */
+  async watch(guard: CommitGuard): Promise<void> {
+    this.#guard = guard;
+    await this.#turn();
+    if (this.#endedTid < this.#lastTid) await this.#ended(this.#lastTid);
+  }
+
+  /** The guard is asked no more. */
+  unwatch(): void {
+    this.#guard = undefined;
+  }
+
+  /** Whether no accepted transaction is about to write the object; what is known of it is forgotten then. */
+  release(oid: Oid): boolean {
+    if (this.#overlay.has(oid)) return false;
+    this.#recent.delete(oid);
+    this.#older.delete(oid);
+    return true;
+  }
+
   /** Takes nothing more: those who wait for their turn are refused. */
   stop(): void {
     this.#isStopped = true;
@@ -186,16 +218,21 @@ export class CommitCoordinator {
   async #seen(error: unknown): Promise<void> {
     if (!(error instanceof ConflictError || error instanceof ReadConflictError)) return;
     const pending = this.#overlay.get(error.oid);
-    if (!pending) return;
-    let watched = this.#watched.get(pending.tid);
+    if (pending) await this.#ended(pending.tid);
+  }
+
+  /** Resolves when a transaction that was accepted, and has not ended, is published or has failed. */
+  #ended(tid: Tid): Promise<void> {
+    let watched = this.#watched.get(tid);
     if (!watched) {
       watched = deferred();
-      this.#watched.set(pending.tid, watched);
+      this.#watched.set(tid, watched);
     }
-    await watched.promise;
+    return watched.promise;
   }
 
   #tellWatchers(tid: Tid): void {
+    if (tid > this.#endedTid) this.#endedTid = tid;
     const watched = this.#watched.get(tid);
     if (!watched) return;
     this.#watched.delete(tid);
@@ -232,6 +269,7 @@ export class CommitCoordinator {
       }
     }
     if (undos.length > 0) this.#undo(undos, records, resolved);
+    this.#guard?.accept(records);
     const tid = nextTid(this.#lastTid, this.#clock.now());
     this.#lastTid = tid;
     let isRepeated = undos.length > 0;
@@ -261,6 +299,7 @@ export class CommitCoordinator {
   #current(oid: Oid): Tid {
     const pending = this.#overlay.get(oid);
     if (pending) return pending.tid;
+    if (this.#guard?.isSwept(oid)) return ZERO_TID;
     const known = this.#recent.get(oid) ?? this.#older.get(oid);
     if (known !== undefined) return known;
     const tid = this.#backend.currentTid(oid);

@@ -3,18 +3,28 @@ import { POSKeyError } from '../errors.js';
 import { MAX_TID, type Oid, ROOT_OID, type Tid, ZERO_TID } from '../ids.js';
 import { BaseStorage, type BaseStorageOptions } from './base-storage.js';
 import type { AcceptedTransaction } from './commit-coordinator.js';
+import type { PackBackend } from './pack/pack.js';
 import type { HistoryEntry, Revision, StorageSupports, TransactionRecord, UndoLogEntry } from './storage.js';
-import { dataOrNone, present, REMOVED, type UndoableRecord } from './undo.js';
+import { dataOrNone, present, REMOVED, trimmedAway, type UndoableRecord } from './undo.js';
 
 let storageCount = 0;
+
+interface MemoryRevision {
+  /** Its number among the object's revisions, from 0. */
+  readonly n: number;
+  readonly tid: Tid;
+  readonly data: Uint8Array;
+}
 
 /** Keeps everything in memory, with its whole history: for tests, and as the model of what a storage does. */
 export class MemoryStorage extends BaseStorage {
   readonly name = `memory:${++storageCount}`;
-  readonly supports: StorageSupports = { history: true, undo: true, pack: false, blobs: false, locks: true };
+  readonly supports: StorageSupports = { history: true, undo: true, pack: true, blobs: false, locks: true };
   /** Revisions of each object, oldest first. */
-  readonly #revisions = new Map<Oid, { readonly tid: Tid; readonly data: Uint8Array }[]>();
-  readonly #transactions: AcceptedTransaction[] = [];
+  readonly #revisions = new Map<Oid, MemoryRevision[]>();
+  #transactions: AcceptedTransaction[] = [];
+  /** What transactions before this one superseded was dropped. */
+  #trimmedTid = ZERO_TID;
   readonly #tidOfCommit = new Map<string, Tid>();
   #lastTid = ZERO_TID;
   #lastOid = ROOT_OID as number;
@@ -40,8 +50,8 @@ export class MemoryStorage extends BaseStorage {
     const { tid, records, transaction } = accepted;
     for (const { oid, data } of records) {
       const revisions = this.#revisions.get(oid);
-      if (revisions) revisions.push({ tid, data });
-      else this.#revisions.set(oid, [{ tid, data }]);
+      if (revisions) revisions.push({ n: (revisions.at(-1)?.n as number) + 1, tid, data });
+      else this.#revisions.set(oid, [{ n: 0, tid, data }]);
       this.#lastOid = Math.max(this.#lastOid, oid);
       this.#bytes += data.length;
     }
@@ -53,14 +63,15 @@ export class MemoryStorage extends BaseStorage {
 
   #written(tid: Tid): UndoableRecord[] | undefined {
     const accepted = this.#transactions.find((each) => each.tid === tid);
-    return accepted?.records.map(({ oid, data }) => {
+    return accepted?.records.map(({ oid }) => {
       const revisions = this.#revisions.get(oid) ?? [];
       const index = revisions.findIndex((revision) => revision.tid === tid);
-      return { oid, data, superseded: revisions[index - 1]?.data ?? REMOVED };
+      const superseded = revisions[index]?.n === 0 ? REMOVED : revisions[index - 1]?.data;
+      return { oid, data: revisions[index]?.data, superseded };
     });
   }
 
-  #of(oid: Oid): { readonly tid: Tid; readonly data: Uint8Array }[] {
+  #of(oid: Oid): MemoryRevision[] {
     this.requireOpen('load');
     const revisions = this.#revisions.get(oid);
     if (!revisions) throw new POSKeyError(oid);
@@ -68,7 +79,7 @@ export class MemoryStorage extends BaseStorage {
   }
 
   load(oid: Oid): Revision {
-    const { tid, data } = this.#of(oid).at(-1) as { tid: Tid; data: Uint8Array };
+    const { tid, data } = this.#of(oid).at(-1) as MemoryRevision;
     return present(oid, { tid, data, endTid: undefined });
   }
 
@@ -78,10 +89,12 @@ export class MemoryStorage extends BaseStorage {
     let high = revisions.length;
     while (low < high) {
       const middle = (low + high) >> 1;
-      if ((revisions[middle] as { tid: Tid }).tid < before) low = middle + 1;
+      if ((revisions[middle] as MemoryRevision).tid < before) low = middle + 1;
       else high = middle;
     }
     const found = revisions[low - 1];
+    const [oldest] = revisions as [MemoryRevision];
+    if (!found && oldest.n > 0) throw trimmedAway(oid, before, oldest.tid);
     return found && present(oid, { tid: found.tid, data: found.data, endTid: revisions[low]?.tid });
   }
 
@@ -115,7 +128,7 @@ export class MemoryStorage extends BaseStorage {
   async undoLog({ before = MAX_TID, size = 20 } = {}): Promise<UndoLogEntry[]> {
     this.requireOpen('undoLog');
     return this.#transactions
-      .filter(({ tid }) => tid < before)
+      .filter(({ tid }) => tid < before && tid >= this.#trimmedTid)
       .reverse()
       .slice(0, size)
       .map(({ tid, transaction: { user, description, extension } }) => ({ tid, user, description, extension }));
@@ -132,7 +145,9 @@ export class MemoryStorage extends BaseStorage {
         user,
         description,
         extension,
-        records: records.map(({ oid, data }) => ({ oid, tid, data: dataOrNone(data) })),
+        records: records
+          .filter(({ oid }) => this.#has(oid, tid))
+          .map(({ oid, data }) => ({ oid, tid, data: dataOrNone(data) })),
       };
     }
   }
@@ -143,6 +158,39 @@ export class MemoryStorage extends BaseStorage {
 
   get size(): number {
     return this.#bytes;
+  }
+
+  #has(oid: Oid, tid: Tid): boolean {
+    return this.#revisions.get(oid)?.some((revision) => revision.tid === tid) ?? false;
+  }
+
+  protected override get packBackend(): PackBackend {
+    const all = this.#revisions;
+    return {
+      trim: async (before) => {
+        for (const revisions of all.values()) {
+          let count = 0;
+          while (count + 1 < revisions.length && (revisions[count + 1] as MemoryRevision).tid < before) count++;
+          for (const { data } of revisions.splice(0, count)) this.#bytes -= data.length;
+        }
+        if (before > this.#trimmedTid) this.#trimmedTid = before;
+      },
+      changedSince: async function* (since) {
+        yield [...all].filter(([, revisions]) => (revisions.at(-1) as MemoryRevision).tid >= since).map(([oid]) => oid);
+      },
+      revisions: (oid) => (all.get(oid) ?? []).map(({ data }) => data).reverse(),
+      sweep: async function* (before, decide) {
+        for (const [oid, revisions] of all) {
+          if ((revisions.at(-1) as MemoryRevision).tid < before && decide(oid)) all.delete(oid);
+        }
+        yield all.size;
+      },
+      tidy: async (before) => {
+        this.#transactions = this.#transactions.filter(
+          ({ tid, records }) => tid >= before || records.some(({ oid }) => this.#has(oid, tid)),
+        );
+      },
+    };
   }
 
   protected override nextOid(): Oid {

@@ -105,6 +105,12 @@ export interface Storage {
   /** Transactions in order, both bounds inclusive; each yields its records. */
   iterate(from?: Tid, to?: Tid): AsyncIterable<TransactionRecord>;
 
+  /**
+   * Drops revisions that were superseded before a time, and objects that nothing reaches; beside readers and writers. Only where
+   * `supports.pack`.
+   * @throws StorageError while another pack is under way. ReadOnlyError. The signal's reason; what was dropped by then was garbage.
+   */
+  pack(options: PackOptions): Promise<void>;
   /** What another thread of this process needs to open its own view of this storage; see {@link StorageAttachment}. */
   attach(): StorageAttachment;
   /** Number of objects, or an estimate. */
@@ -123,6 +129,24 @@ export interface StorageSupports {
   readonly pack: boolean;
   readonly blobs: boolean;
   readonly locks: boolean;
+}
+
+/** How a storage is packed. */
+export interface PackOptions {
+  /** Revisions that transactions before this one superseded go. */
+  readonly before: Tid;
+  /** The oids that a record references and keeps alive. */
+  readonly references: (data: Uint8Array) => Iterable<Oid>;
+  /** Stops it. */
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((progress: PackProgress) => void) | undefined;
+}
+
+/** How far a pack is: it trims history, marks what is reached, sweeps the rest. */
+export interface PackProgress {
+  readonly phase: 'trim' | 'mark' | 'sweep';
+  /** Objects that were marked, or looked at by the sweep. */
+  readonly objects: number;
 }
 
 /** One revision of an object. */

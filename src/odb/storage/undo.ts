@@ -1,5 +1,5 @@
-import { ConflictError, POSKeyError, UndoError } from '../errors.js';
-import type { Oid, Tid } from '../ids.js';
+import { ConflictError, POSKeyError, ReadConflictError, UndoError } from '../errors.js';
+import { type Oid, type Tid, ZERO_TID } from '../ids.js';
 import type { ConflictRequest } from './storage.js';
 
 /** A record of no bytes says that the transaction removed the object. */
@@ -9,6 +9,12 @@ export const REMOVED = new Uint8Array(0);
 export function present<T extends { readonly tid: Tid; readonly data: Uint8Array }>(oid: Oid, revision: T): T {
   if (revision.data.length > 0) return revision;
   throw new POSKeyError(oid, `transaction ${revision.tid} removed it`);
+}
+
+/** What is thrown for a revision that was trimmed; `oldest` is the first that is kept. */
+export function trimmedAway(oid: Oid, before: Tid, oldest: Tid): ReadConflictError {
+  const reason = `its revision before ${before} was trimmed from history`;
+  return new ReadConflictError({ oid, baseSerial: ZERO_TID, committedSerial: oldest, reason });
 }
 
 /** The data of a record, as a stored transaction tells them. */

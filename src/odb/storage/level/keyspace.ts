@@ -72,6 +72,8 @@ export interface PreparedEntry extends TransactionHead {
 export type Bookkeeping =
   /** Sequence number and tid of a transaction up to which all is known to be there. */
   | 'checkpoint'
+  /** Tid before which objects that nothing reached were packed away. */
+  | 'packed'
   /** Tid up to which history was trimmed, and how many transactions were dropped with it. */
   | 'trimmed';
 

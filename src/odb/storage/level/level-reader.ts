@@ -1,9 +1,9 @@
 import { ClassicLevel } from 'classic-level';
 import { asBuffer } from '../../../base/index.js';
-import { CorruptionError, POSKeyError, ReadConflictError, StorageError } from '../../errors.js';
+import { CorruptionError, POSKeyError, StorageError } from '../../errors.js';
 import { type Oid, type Tid, ZERO_TID } from '../../ids.js';
 import type { Revision } from '../storage.js';
-import { present } from '../undo.js';
+import { present, trimmedAway } from '../undo.js';
 import {
   bookkeepingKey,
   currentKey,
@@ -81,12 +81,7 @@ export class LevelReader {
     const { found, next } = this.#search(oid, before, current);
     if (found) return present(oid, { data: found.data, tid: found.tid, endTid: next.tid });
     if (next.n === 0) return undefined;
-    throw new ReadConflictError({
-      oid,
-      baseSerial: ZERO_TID,
-      committedSerial: next.tid,
-      reason: `its revision before ${before} was trimmed from history`,
-    });
+    throw trimmedAway(oid, before, next.tid);
   }
 
   /** The bytes that a transaction wrote for an object. @throws POSKeyError. CorruptionError. */
@@ -98,9 +93,10 @@ export class LevelReader {
     return present(oid, found).data;
   }
 
-  /** The revision with this number; `undefined` when it was trimmed. @throws CorruptionError. */
-  revision(oid: Oid, n: number): StoredRevision | undefined {
+  /** The revision with this number, which the transaction `tid` wrote; `undefined` when it was trimmed or packed. @throws CorruptionError. */
+  revision(oid: Oid, n: number, tid: Tid): StoredRevision | undefined {
     const current = this.current(oid);
+    if (!current && tid < this.#bookkept('packed')) return undefined;
     if (!current || n > current.n) throw lost(oid, n);
     if (current.n === n) return current;
     const value = this.olderValue(oid, n);
@@ -188,8 +184,12 @@ export class LevelReader {
 
   /** What transactions up to this one superseded was trimmed from history. @throws CorruptionError. */
   get trimmedTid(): Tid {
-    const mark = this.#level.getSync(bookkeepingKey('trimmed'));
-    return (mark === undefined ? ZERO_TID : decodeNumbers('the mark of trimmed history', mark)[0]) as Tid;
+    return this.#bookkept('trimmed');
+  }
+
+  #bookkept(name: 'trimmed' | 'packed'): Tid {
+    const mark = this.#level.getSync(bookkeepingKey(name));
+    return (mark === undefined ? ZERO_TID : decodeNumbers(`the mark of ${name} history`, mark)[0]) as Tid;
   }
 
   /** What is not there was trimmed, or it was lost. @throws CorruptionError when it was lost. */

@@ -6,6 +6,7 @@ import { MAX_TID, type Oid, type Tid, tidFromDate, ZERO_TID } from '../../ids.js
 import { OID_BLOCK_COUNT, OUTCOME_AGE_MAX_MS } from '../../limits.js';
 import { BaseStorage, type BaseStorageOptions } from '../base-storage.js';
 import type { AcceptedTransaction } from '../commit-coordinator.js';
+import type { PackBackend } from '../pack/pack.js';
 import type {
   DataRecord,
   HistoryEntry,
@@ -27,6 +28,7 @@ import {
   transactionKey,
 } from './keyspace.js';
 import { type ChainPlace, LastCommitFile } from './last-commit-file.js';
+import { LevelPack } from './level-pack.js';
 import { type Level, LevelReader, levelError, openLevel } from './level-reader.js';
 import { LevelWriter } from './level-writer.js';
 import { OidFile } from './oid-file.js';
@@ -64,7 +66,7 @@ const FUTURE_CRITICAL_MS = 3_600_000;
 /** Keeps a database in a directory, by LevelDB. */
 export class LevelStorage extends BaseStorage {
   readonly name: string;
-  readonly supports: StorageSupports = { history: true, undo: true, pack: false, blobs: false, locks: true };
+  readonly supports: StorageSupports = { history: true, undo: true, pack: true, blobs: false, locks: true };
   readonly #directory: HeldDirectory;
   readonly #level: Level;
   readonly #reader: LevelReader;
@@ -184,8 +186,8 @@ export class LevelStorage extends BaseStorage {
     for (let i = 0; i < records.length; i += 2) {
       const oid = records[i] as Oid;
       const n = records[i + 1] as number;
-      const superseded = n === 0 ? REMOVED : this.#reader.revision(oid, n - 1)?.data;
-      undoable.push({ oid, data: this.#reader.revision(oid, n)?.data, superseded });
+      const superseded = n === 0 ? REMOVED : this.#reader.revision(oid, n - 1, tid)?.data;
+      undoable.push({ oid, data: this.#reader.revision(oid, n, tid)?.data, superseded });
     }
     return undoable;
   }
@@ -247,7 +249,7 @@ export class LevelStorage extends BaseStorage {
         const { user, description, extension } = this.#transaction(tid);
         entries.push({ tid, user, description, extension, sizeBytes: data.length });
       }
-      revision = n === 0 ? undefined : this.#reader.revision(oid, n - 1);
+      revision = n === 0 ? undefined : this.#reader.revision(oid, n - 1, tid);
     }
     if (entries.length === 0) throw new POSKeyError(oid);
     return entries.slice(0, size);
@@ -292,7 +294,7 @@ export class LevelStorage extends BaseStorage {
       const records: DataRecord[] = [];
       for (let i = 0; i < numbers.length; i += 2) {
         const oid = numbers[i] as Oid;
-        const revision = this.#reader.revision(oid, numbers[i + 1] as number);
+        const revision = this.#reader.revision(oid, numbers[i + 1] as number, tid);
         // What was trimmed is no part of the transaction any more.
         if (revision) records.push({ oid, tid, data: dataOrNone(revision.data) });
       }
@@ -347,6 +349,11 @@ export class LevelStorage extends BaseStorage {
       // What stays reserved is lost, no more.
       logger.warning('reserved oids could not be given back', error);
     }
+  }
+
+  protected override get packBackend(): PackBackend {
+    const upkeep = this.#upkeep as Upkeep;
+    return new LevelPack({ level: this.#level, reader: this.#reader, writer: this.#writer, upkeep });
   }
 
   protected override get reader(): Pick<StorageAttachment, 'module' | 'data'> {

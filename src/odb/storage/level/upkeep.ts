@@ -1,4 +1,5 @@
-import { asBuffer, type Clock, Logger, type Timer } from '../../../base/index.js';
+import { asBuffer, type Clock, Logger, Mutex, type Timer } from '../../../base/index.js';
+import { StorageError } from '../../errors.js';
 import { type Oid, type Tid, tidFromDate, ZERO_TID } from '../../ids.js';
 import { OUTCOME_AGE_MAX_MS } from '../../limits.js';
 import {
@@ -51,6 +52,8 @@ export class Upkeep {
   #timer: Timer | undefined;
   #round: Promise<void> | undefined;
   #isStopped = false;
+  /** A round of its own and one that was asked for do not trim the same. */
+  readonly #oneAtATime = new Mutex();
 
   constructor(options: UpkeepOptions) {
     this.#options = options;
@@ -100,13 +103,54 @@ export class Upkeep {
     return keys.length < DROPS_PER_STEP;
   }
 
-  async #trim(): Promise<boolean> {
-    const { level, clock, keepMs, checkpointTid, write } = this.#options;
-    if (keepMs === undefined || clock.now() <= keepMs) return true;
-    const mark = await level.get(bookkeepingKey('trimmed'));
-    const [from = ZERO_TID, dropped = 0] =
-      mark === undefined ? [] : (decodeNumbers('the mark of trimmed history', mark) as [Tid, number]);
+  /** Drops what transactions before `horizon` superseded, however long it was to be kept. */
+  async trimBefore(horizon: Tid, signal: AbortSignal | undefined): Promise<void> {
+    while (!(await this.#oneAtATime.run(() => this.#trimStep(horizon)))) {
+      signal?.throwIfAborted();
+      if (this.#isStopped) throw new StorageError('the storage is being closed');
+    }
+  }
+
+  /** Drops the transactions before `horizon` of which nothing is left. */
+  async dropEmptied(horizon: Tid): Promise<void> {
+    const { level, reader, checkpointTid, write } = this.#options;
+    let emptied: Tid[] = [];
+    const drop = () =>
+      this.#oneAtATime.run(async () => {
+        const [last = ZERO_TID, dropped = 0] = await this.#trimmed();
+        await write((batch) => {
+          for (const tid of emptied) batch.del(transactionKey(tid));
+          batch.put(bookkeepingKey('trimmed'), encodeNumbers([last, dropped + emptied.length]));
+        });
+        emptied = [];
+      });
+    for await (const [key, value] of level.iterator({ gt: transactionKey(ZERO_TID), lt: transactionKey(horizon) })) {
+      const tid = tidOfKey(key);
+      // Those after it are needed to open the database.
+      if (tid > checkpointTid()) break;
+      if (isEmptied(reader, decodeTransaction(tid, value).records)) emptied.push(tid);
+      if (emptied.length >= DROPS_PER_STEP) await drop();
+    }
+    if (emptied.length > 0) await drop();
+  }
+
+  /** Up to where history was trimmed, and how many transactions were dropped. */
+  async #trimmed(): Promise<readonly [Tid?, number?]> {
+    const mark = await this.#options.level.get(bookkeepingKey('trimmed'));
+    return mark === undefined ? [] : (decodeNumbers('the mark of trimmed history', mark) as [Tid, number]);
+  }
+
+  #trim(): Promise<boolean> {
+    const { clock, keepMs } = this.#options;
+    if (keepMs === undefined || clock.now() <= keepMs) return Promise.resolve(true);
     const horizon = tidFromDate(new Date(clock.now() - keepMs));
+    return this.#oneAtATime.run(() => this.#trimStep(horizon));
+  }
+
+  /** Resolves to whether there is nothing left to trim. */
+  async #trimStep(horizon: Tid): Promise<boolean> {
+    const { level, checkpointTid, write } = this.#options;
+    const [from = ZERO_TID, dropped = 0] = await this.#trimmed();
     const step = new Step(this.#options, checkpointTid());
     const range = { gt: transactionKey(from), lt: transactionKey(horizon) };
     let last = from;
@@ -177,14 +221,23 @@ class Step {
   async #isEmptied(tid: Tid): Promise<boolean> {
     const value = await this.#level.get(transactionKey(tid));
     if (value === undefined) return false;
-    const { records } = decodeTransaction(tid, value);
-    for (let i = 0; i < records.length; i += 2) {
-      if (i >= LOOKS_MAX * 2) return false;
-      const oid = records[i] as Oid;
-      const n = records[i + 1] as number;
-      if (this.#revisions.get(oid)?.has(n)) continue;
-      if (this.#reader.current(oid)?.n === n || this.#reader.olderValue(oid, n) !== undefined) return false;
-    }
-    return true;
+    const isGoing = (oid: Oid, n: number) => this.#revisions.get(oid)?.has(n) ?? false;
+    return isEmptied(this.#reader, decodeTransaction(tid, value).records, isGoing);
   }
+}
+
+/** Whether nothing is left of these records (oid and number, in turn); a long list is not looked through. */
+function isEmptied(
+  reader: LevelReader,
+  records: readonly number[],
+  isGoing?: (oid: Oid, n: number) => boolean,
+): boolean {
+  for (let i = 0; i < records.length; i += 2) {
+    if (i >= LOOKS_MAX * 2) return false;
+    const oid = records[i] as Oid;
+    const n = records[i + 1] as number;
+    if (isGoing?.(oid, n)) continue;
+    if (reader.current(oid)?.n === n || reader.olderValue(oid, n) !== undefined) return false;
+  }
+  return true;
 }

@@ -1,0 +1,265 @@
+import assert from 'node:assert/strict';
+import {
+  DB,
+  type Oid,
+  PersistentMapping,
+  POSKeyError,
+  type Storage,
+  StorageError,
+  strongReferences,
+  type Tid,
+  TransactionManager,
+} from '../odb/index.js';
+import { transactions } from './commits.js';
+import { Group, type StorageSuite, type Subject } from './subject.js';
+
+type Node = PersistentMapping<unknown>;
+
+/** Objects for the tests, which need records with references. */
+class Site {
+  readonly db: DB;
+  readonly manager = new TransactionManager();
+  readonly root: Node;
+  readonly #add: (node: Node) => void;
+
+  private constructor(db: DB) {
+    this.db = db;
+    const connection = db.open({ transactionManager: this.manager });
+    this.root = connection.root as unknown as Node;
+    this.#add = (node) => connection.add(node);
+  }
+
+  static async open(storage: Storage): Promise<Site> {
+    return new Site(await DB.open(storage));
+  }
+
+  /** Runs and commits; resolves to the tid. */
+  async commit(fn: (root: Node) => void): Promise<Tid> {
+    await this.manager.run(() => fn(this.root), { retries: 1000 });
+    return this.db.lastTransaction();
+  }
+
+  /** A stored object that nothing references. */
+  add(value: unknown): Node {
+    const node = new PersistentMapping<unknown>([['value', value]]);
+    this.#add(node);
+    return node;
+  }
+}
+
+/** A new object. */
+function node(value: unknown): Node {
+  return new PersistentMapping<unknown>([['value', value]]);
+}
+
+/** Packing: what is old and what is garbage goes, and nothing else. */
+export function testPack(suite: StorageSuite): void {
+  const group = new Group(suite, 'pack');
+
+  /** A client that has nothing cached, where there are several: what was read once may be answered for ever. */
+  const unseen = async (subject: Subject): Promise<Storage> => (await group.clients(subject, 2))[1] as Storage;
+
+  group.test('superseded revisions go, what is current stays as it is', ['pack'], async (subject) => {
+    const { storage } = subject;
+    const site = await Site.open(storage);
+    const [a, b] = [node(0), node('b')];
+    await site.commit((root) => root.set('a', a).set('b', b));
+    const serials: Tid[] = [];
+    for (let i = 1; i <= 5; i++) serials.push(await site.commit(() => a.set('value', i)));
+    const before = serials[2] as Tid;
+    const serialOfB = b._p_serial;
+    await storage.pack({ before, references: strongReferences, onProgress: () => undefined });
+    const oid = a._p_oid as Oid;
+    assert.deepEqual(
+      (await storage.history(oid, 10)).map(({ tid }) => tid),
+      serials.slice(1).reverse(),
+    );
+    assert.equal(storage.load(oid).tid, serials[4]);
+    assert.equal(storage.load(b._p_oid as Oid).tid, serialOfB);
+    const fresh = await unseen(subject);
+    assert.throws(() => fresh.loadBefore(oid, serials[1] as Tid), { code: /ODB_(READ_CONFLICT|POS_KEY)/ });
+    assert.equal(fresh.loadBefore(oid, serials[2] as Tid)?.tid, serials[1]);
+    await site.db.pack();
+    assert.equal((await storage.history(oid, 10)).length, 1);
+    // To an earlier time there is nothing left to do.
+    await storage.pack({ before, references: strongReferences });
+    assert.equal(storage.load(oid).tid, serials[4]);
+  });
+
+  group.test('what nothing reaches goes, cycles too', ['pack'], async (subject) => {
+    const { storage } = subject;
+    const site = await Site.open(storage);
+    const [kept, left, right, lone] = [node('kept'), node('left'), node('right'), node('lone')];
+    await site.commit((root) => {
+      left.set('other', right);
+      right.set('other', left);
+      kept.set('self', kept);
+      root.set('kept', kept).set('left', left).set('lone', lone);
+    });
+    await site.commit((root) => {
+      root.delete('left');
+      root.delete('lone');
+    });
+    await site.db.pack();
+    const fresh = await unseen(subject);
+    for (const { _p_oid } of [left, right, lone]) {
+      assert.throws(() => fresh.load(_p_oid as Oid), POSKeyError);
+      assert.throws(() => fresh.loadBefore(_p_oid as Oid, fresh.lastTransaction()), POSKeyError);
+    }
+    assert.ok(fresh.load(kept._p_oid as Oid));
+    assert.ok(fresh.load(0 as Oid));
+  });
+
+  group.test('what a revision that is kept reaches, stays', ['pack'], async (subject) => {
+    const { storage } = subject;
+    const site = await Site.open(storage);
+    const [a, b] = [node('a'), node('b')];
+    await site.commit((root) => root.set('a', a.set('b', b)));
+    const before = await site.commit((root) => root.set('other', 1));
+    const removed = await site.commit((root) => root.delete('a'));
+    await storage.pack({ before, references: strongReferences });
+    const past = site.db.open({ before: removed, transactionManager: new TransactionManager() });
+    assert.equal(((past.root['a'] as Node).get('b') as Node).get('value'), 'b');
+    past.close();
+    await site.db.pack();
+    const fresh = await unseen(subject);
+    assert.throws(() => fresh.load(b._p_oid as Oid), POSKeyError);
+  });
+
+  group.test('what was written since the time stays, with what it reaches', ['pack'], async (subject) => {
+    const { storage } = subject;
+    const site = await Site.open(storage);
+    const target = node('target');
+    await site.commit((root) => root.set('target', target));
+    const before = await site.commit((root) => root.set('other', 1));
+    let young: Node | undefined;
+    await site.commit((root) => {
+      young = site.add('young').set('target', target);
+      root.delete('target');
+    });
+    await storage.pack({ before, references: strongReferences });
+    const fresh = await unseen(subject);
+    assert.ok(fresh.load(target._p_oid as Oid));
+    assert.ok(storage.load(young?._p_oid as Oid));
+    await site.db.pack();
+    assert.throws(() => fresh.load(young?._p_oid as Oid), POSKeyError);
+  });
+
+  group.test('what a connection shows of the past is kept for it', ['pack'], async ({ storage }) => {
+    const site = await Site.open(storage);
+    const a = node(1);
+    const first = await site.commit((root) => root.set('a', a));
+    await site.commit(() => a.set('value', 2));
+    const past = site.db.open({ before: (first + 1) as Tid, transactionManager: new TransactionManager() });
+    await site.db.pack();
+    assert.equal((past.root['a'] as Node).get('value'), 1);
+    past.close();
+    await site.db.pack();
+    assert.equal((await storage.history(a._p_oid as Oid, 10)).length, 1);
+  });
+
+  group.test('afterwards the log and the iteration tell of what is there', ['pack', 'undo'], async ({ storage }) => {
+    const site = await Site.open(storage);
+    const a = node(0);
+    await site.commit((root) => root.set('a', a));
+    for (let i = 1; i <= 3; i++) await site.commit(() => a.set('value', i));
+    await site.commit((root) => root.delete('a'));
+    await site.db.pack();
+    assert.deepEqual(await storage.undoLog(), []);
+    const later = await site.commit((root) => root.set('b', node('b')));
+    assert.deepEqual(
+      (await storage.undoLog()).map(({ tid }) => tid),
+      [later],
+    );
+    for (const { tid, records } of await transactions(storage)) {
+      for (const { oid } of records) assert.ok(storage.loadSerial(oid, tid));
+    }
+  });
+
+  group.test('one at a time; it tells how far it is, and can be stopped', ['pack'], async ({ storage }) => {
+    const site = await Site.open(storage);
+    await site.commit((root) => {
+      for (let i = 0; i < 300; i++) root.set(`${i}`, node(i));
+    });
+    await site.commit((root) => {
+      for (let i = 0; i < 300; i += 2) root.delete(`${i}`);
+    });
+    // The first may be over before the second is asked for.
+    for (let isRefused = false; !isRefused; ) {
+      const [first, second] = await Promise.allSettled([site.db.pack(), site.db.pack()]);
+      assert.equal(first?.status, 'fulfilled');
+      isRefused = second?.status === 'rejected';
+      if (second?.status === 'rejected') assert.ok(second.reason instanceof StorageError);
+    }
+    const stopped = site.db.pack({ signal: AbortSignal.abort(new RangeError('enough')) });
+    await assert.rejects(stopped, RangeError);
+    await site.db.pack();
+    for (let i = 1; i < 300; i += 2) assert.equal((site.root.get(`${i}`) as Node).get('value'), i);
+  });
+
+  group.test('beside those who write, nothing that is reached is lost', ['pack'], async (subject) => {
+    const { storage } = subject;
+    const site = await Site.open(storage);
+    const names = ['a', 'b', 'c', 'd'];
+    await site.commit((root) => {
+      for (const name of names) root.set(name, new PersistentMapping());
+    });
+    let isPacking = true;
+    const write = async () => {
+      // Objects are made, handed on from one mapping to another, and let go of.
+      for (let i = 0; isPacking || i < 40; i++) {
+        // A storage may commit within one turn of the event loop.
+        await new Promise((resolve) => setImmediate(resolve));
+        await site.commit((root) => {
+          const at = (n: number) => root.get(names[(i + n) % 4] as string) as Node;
+          at(0).set(`${i}`, node(i).set('child', node(-i)));
+          for (const [key, value] of [...at(1)].slice(0, 5)) {
+            at(1).delete(key);
+            at(2).set(key, value);
+          }
+          for (const key of [...at(3).keys()].slice(0, 3)) at(3).delete(key);
+        });
+      }
+    };
+    const writing = write();
+    for (let i = 0; i < 5; i++) {
+      await site.db.pack();
+      await site.db.storage.sync();
+    }
+    isPacking = false;
+    await writing;
+    await site.db.pack();
+    const reader = await Site.open(await unseen(subject));
+    reader.manager.begin();
+    let count = 0;
+    for (const name of names) {
+      for (const [key, each] of reader.root.get(name) as PersistentMapping<Node>) {
+        assert.equal(each.get('value'), Number(key));
+        assert.equal((each.get('child') as Node).get('value'), -Number(key));
+        count++;
+      }
+    }
+    assert.ok(count > 0);
+  });
+
+  group.test('it stays so when the data are opened anew', ['pack', 'reopen'], async (subject) => {
+    const site = await Site.open(subject.storage);
+    const [a, gone] = [node(0), node('gone')];
+    await site.commit((root) => root.set('a', a).set('gone', gone));
+    for (let i = 1; i <= 3; i++) await site.commit(() => a.set('value', i));
+    await site.commit((root) => root.delete('gone'));
+    const [oid, goneOid] = [a._p_oid as Oid, gone._p_oid as Oid];
+    await site.db.pack();
+    const storage = await subject.reopen();
+    assert.throws(() => storage.load(goneOid), POSKeyError);
+    const again = await Site.open(storage);
+    assert.equal((again.root.get('a') as Node).get('value'), 3);
+    assert.equal((await storage.history(oid, 10)).length, 1);
+    for (const { tid, records } of await transactions(storage)) {
+      for (const { oid: each } of records) assert.ok(storage.loadSerial(each, tid));
+    }
+    const young = node('young');
+    await again.commit((root) => root.set('young', young));
+    assert.ok((young._p_oid as Oid) > goneOid, 'an oid that was packed away is not given again');
+  });
+}

@@ -1,0 +1,77 @@
+import type { Oid, Tid } from '../../ids.js';
+import type { PackOptions } from '../storage.js';
+import { type Graph, Marking } from './marking.js';
+
+/** Objects that are looked at between two turns of the event loop: others wait that long. */
+const STEP_OBJECTS = 500;
+
+/** What packing needs of a storage. */
+export interface PackBackend {
+  /** Drops the revisions that transactions before `before` superseded. */
+  trim(before: Tid, signal: AbortSignal | undefined): Promise<void>;
+  /** Objects that were changed by the transaction `since` or later ones. */
+  changedSince(since: Tid): AsyncIterable<readonly Oid[]>;
+  /** All revisions of an object that are kept. */
+  revisions(oid: Oid): Iterable<Uint8Array>;
+  /**
+   * Drops objects with all their revisions. `decide` says at once, and finally, whether an object goes; it is asked only of those whose
+   * current revision is older than `before`. Yields how many it was asked of.
+   */
+  sweep(before: Tid, decide: (oid: Oid) => boolean): AsyncIterable<number>;
+  /** Drops transactions of which nothing is left, and gives room back. */
+  tidy(before: Tid): Promise<void>;
+}
+
+/** How the packing takes part in commits. */
+export interface PackCommits {
+  /** Has commits ask the marking; resolves once all that were accepted before are written. */
+  begin(marking: Marking): Promise<void>;
+  /** Whether nobody is about to write the object; what is known of it is forgotten. */
+  release(oid: Oid): boolean;
+  end(): void;
+}
+
+/**
+ * Packs a storage beside its traffic: drops the revisions that were superseded before a time, then what neither the root, nor anything
+ * written since that time, nor any revision that is kept can reach.
+ *
+ * An interrupted one, by a signal or by a crash, has dropped only what was garbage; the next one finds the rest.
+ */
+export async function pack(backend: PackBackend, commits: PackCommits, options: PackOptions): Promise<void> {
+  const { before, references, signal, onProgress } = options;
+  const graph: Graph = { revisions: (oid) => backend.revisions(oid), references };
+  const marking = new Marking(graph);
+  try {
+    await commits.begin(marking);
+    onProgress?.({ phase: 'trim', objects: 0 });
+    await backend.trim(before, signal);
+    signal?.throwIfAborted();
+    for await (const oids of backend.changedSince(before)) {
+      signal?.throwIfAborted();
+      for (const oid of oids) marking.mark(oid);
+    }
+    while (!marking.step(STEP_OBJECTS)) {
+      onProgress?.({ phase: 'mark', objects: marking.markedCount });
+      await turn();
+      signal?.throwIfAborted();
+    }
+    let objects = 0;
+    const decide = (oid: Oid): boolean => {
+      if (marking.isMarked(oid) || !commits.release(oid)) return false;
+      marking.sweep(oid);
+      return true;
+    };
+    for await (const count of backend.sweep(before, decide)) {
+      objects += count;
+      onProgress?.({ phase: 'sweep', objects });
+      signal?.throwIfAborted();
+    }
+    await backend.tidy(before);
+  } finally {
+    commits.end();
+  }
+}
+
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
