@@ -179,22 +179,21 @@ export function testPack(suite: StorageSuite): void {
   group.test('one at a time; it tells how far it is, and can be stopped', ['pack'], async ({ storage }) => {
     const site = await Site.open(storage);
     await site.commit((root) => {
-      for (let i = 0; i < 300; i++) root.set(`${i}`, node(i));
+      for (let i = 0; i < 3000; i++) root.set(`${i}`, node(i));
     });
     await site.commit((root) => {
-      for (let i = 0; i < 300; i += 2) root.delete(`${i}`);
+      for (let i = 0; i < 3000; i += 2) root.delete(`${i}`);
     });
-    // The first may be over before the second is asked for.
-    for (let isRefused = false; !isRefused; ) {
-      const [first, second] = await Promise.allSettled([site.db.pack(), site.db.pack()]);
-      assert.equal(first?.status, 'fulfilled');
-      isRefused = second?.status === 'rejected';
-      if (second?.status === 'rejected') assert.ok(second.reason instanceof StorageError);
-    }
+    const [first, ...others] = await Promise.allSettled(Array.from({ length: 10 }, () => site.db.pack()));
+    assert.equal(first?.status, 'fulfilled');
+    // By the time that the last is asked for, the first may be over.
+    const refused = others.filter((other) => other.status === 'rejected');
+    assert.ok(refused.length > 0);
+    for (const { reason } of refused) assert.ok(reason instanceof StorageError, String(reason));
     const stopped = site.db.pack({ signal: AbortSignal.abort(new RangeError('enough')) });
     await assert.rejects(stopped, RangeError);
     await site.db.pack();
-    for (let i = 1; i < 300; i += 2) assert.equal((site.root.get(`${i}`) as Node).get('value'), i);
+    for (let i = 1; i < 3000; i += 2) assert.equal((site.root.get(`${i}`) as Node).get('value'), i);
   });
 
   group.test('beside those who write, nothing that is reached is lost', ['pack'], async (subject) => {
