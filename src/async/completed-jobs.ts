@@ -3,7 +3,7 @@ import type { Job } from './job.js';
 
 type PageState = readonly [jobs: readonly Job[], times: readonly number[], older: CompletedPage | null];
 
-const PAGE_COUNT_MAX = 64;
+const PAGE_COUNT_MAX = 16;
 /** A page that is new in its transaction takes more: it is written once. */
 const NEW_PAGE_COUNT_MAX = 512;
 const DAY_MS = 86_400_000;

@@ -148,6 +148,23 @@ for (const way of ['exit', 'uncaught', 'rejection', 'memory'] as const) {
   });
 }
 
+test('a job that was given to a thread while another was finishing there runs elsewhere if the thread dies', async () => {
+  pool.resize(1);
+  const [first, second] = [await claim(jobs.lastWords), await claim(jobs.add, 1, 2)];
+  const { promise: given, resolve } = deferred<Promise<{ outcome: JobOutcome }>>();
+  const { promise: ended, resolve: end } = deferred<JobOutcome>();
+  pool.start(first, {
+    finishing: () => {
+      resolve(work(second));
+      assert.equal(pool.jobCount, 2);
+    },
+    ended: end,
+  });
+  assert.equal((await await given).outcome.kind, 'completed');
+  assert.equal((await ended).kind, 'interrupted');
+  assert.deepEqual([await resultOf(first), await resultOf(second)], ['said', 3]);
+});
+
 test('stopping lets a job finish within the grace, and starts no other', async () => {
   const running = work(await claim(jobs.meet, folder, 'here', 'go'));
   const alsoRunning = work(await claim(jobs.meet, folder, 'here too', 'go'));

@@ -22,9 +22,15 @@ assumeInstanceUuid(uuid);
 try {
   await importAll(modules);
   const db = await DB.openAttached(attachment, { databaseName });
+  let last = Promise.resolve();
   port.on('message', (message: ToThread) => {
     if (message.kind === 'end') void db.close().finally(() => send({ kind: 'ended' }));
-    else void run(db, message.job, message.modules).then((outcome) => send({ kind: 'done', outcome }));
+    else {
+      last = last.then(async () => {
+        const outcome = await run(db, message.job, message.modules);
+        send({ kind: 'done', outcome });
+      });
+    }
   });
   send({ kind: 'ready' });
 } catch (error) {

@@ -19,7 +19,10 @@ export interface ThreadStart {
 
 /** From the dispatcher's thread to a job thread. */
 export type ToThread =
-  /** Run a job; comes only while the thread has none. `modules` are those that were registered since the thread was started. */
+  /**
+   * Run a job, after the one that the thread may have, which has said that it is finishing. `modules` are those that were registered
+   * since the thread was started.
+   */
   | { readonly kind: 'run'; readonly job: ClaimedJob; readonly modules: readonly string[] }
   /** Let go of the database; comes only while the thread has no job. */
   | { readonly kind: 'end' };

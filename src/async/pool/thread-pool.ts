@@ -47,6 +47,10 @@ interface Slot {
   readonly thread: JobThread;
   state: 'starting' | 'idle' | 'busy' | 'ending';
   work: (Work & { readonly startedMs: number }) | undefined;
+  /** Whether the last commit of its job is on its way, so that it may be given the next one: it need not be woken once more for that. */
+  isFinishing: boolean;
+  /** What it begins when its job is over. */
+  next: Work | undefined;
   /** How many of the registered modules the thread has. */
   moduleCount: number;
 }
@@ -88,7 +92,7 @@ export class ThreadPool implements WorkerPool {
 
   get jobCount(): number {
     let count = this.#waiting.length;
-    for (const { work } of this.#slots) if (work) count++;
+    for (const { work, next } of this.#slots) count += (work ? 1 : 0) + (next ? 1 : 0);
     return count;
   }
 
@@ -157,6 +161,9 @@ export class ThreadPool implements WorkerPool {
       if (slot.state === 'starting') starting++;
       if (slot.state === 'idle' && slot.thread.isReady) this.#give(slot);
     }
+    for (const slot of this.#slots) {
+      if (slot.state === 'busy' && slot.isFinishing && !slot.next && slot.thread.isReady) this.#giveNext(slot);
+    }
     // After a failed start one thread tries alone.
     const wanted = Math.min(
       this.#waiting.length - starting,
@@ -176,9 +183,23 @@ export class ThreadPool implements WorkerPool {
     }
     slot.thread.keepsAlive(true);
     slot.state = 'busy';
+    this.#begin(slot, work);
+    this.#send(slot, work);
+  }
+
+  #giveNext(slot: Slot): void {
+    slot.next = this.#waiting.shift();
+    if (slot.next) this.#send(slot, slot.next);
+  }
+
+  #begin(slot: Slot, work: Work): void {
     slot.work = { ...work, startedMs: this.#clock.now() };
+    slot.isFinishing = false;
+  }
+
+  #send(slot: Slot, { job }: Work): void {
     const modules = persistableModules();
-    slot.thread.post({ kind: 'run', job: work.job, modules: modules.slice(slot.moduleCount) });
+    slot.thread.post({ kind: 'run', job, modules: modules.slice(slot.moduleCount) });
     slot.moduleCount = modules.length;
   }
 
@@ -201,7 +222,15 @@ export class ThreadPool implements WorkerPool {
       this.#startFailed(name, error);
       return;
     }
-    const slot: Slot = { name, thread, state: 'starting', work: undefined, moduleCount: modules.length };
+    const slot: Slot = {
+      name,
+      thread,
+      state: 'starting',
+      work: undefined,
+      isFinishing: false,
+      next: undefined,
+      moduleCount: modules.length,
+    };
     this.#slots.add(slot);
     thread.ready.then(
       () => {
@@ -241,14 +270,18 @@ export class ThreadPool implements WorkerPool {
     const { work } = slot;
     // The last words of a thread that was told to end in the middle of its job.
     if (!work) return;
-    if (message.kind === 'finishing') work.listener.finishing();
-    else this.#jobEnded(slot, message.outcome);
+    if (message.kind === 'finishing') {
+      slot.isFinishing = true;
+      work.listener.finishing();
+    } else this.#jobEnded(slot, message.outcome);
   }
 
   #jobEnded(slot: Slot, outcome: JobOutcome): void {
-    const { work } = slot;
+    const { work, next } = slot;
     slot.work = undefined;
-    if (slot.state === 'busy') slot.state = 'idle';
+    slot.next = undefined;
+    if (next) this.#begin(slot, next);
+    else if (slot.state === 'busy') slot.state = 'idle';
     else if (slot.thread.isReady) void slot.thread.end();
     work?.listener.ended(outcome);
     this.#assign();
@@ -266,13 +299,17 @@ export class ThreadPool implements WorkerPool {
     slot.state = 'ending';
     void slot.thread.kill();
     // It does nothing any more, though a blocking system call may keep it from being gone.
-    if (slot.work) this.#jobEnded(slot, { kind: 'interrupted', reason });
+    while (slot.work) this.#jobEnded(slot, { kind: 'interrupted', reason });
   }
 
   #ended(slot: Slot, { error, exitCode }: ThreadEnd): void {
     this.#slots.delete(slot);
-    const { work, state } = slot;
+    const { work, next, state } = slot;
     slot.state = 'ending';
+    slot.next = undefined;
+    if (next && this.#stopping) next.listener.ended({ kind: 'interrupted', reason: 'the pool was stopped' });
+    // It had not begun: threads run their jobs in order, and say so.
+    else if (next) this.#waiting.unshift(next);
     if (work) {
       const reason = `its worker thread ${slot.name} ${error ? `died: ${error.message}` : `exited with code ${exitCode}`}`;
       events.error(`\`\`${work.job.call}\`\` is interrupted: ${reason}`, error);

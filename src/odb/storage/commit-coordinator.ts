@@ -344,8 +344,9 @@ export class CommitCoordinator {
   }
 
   async #flush(): Promise<void> {
-    // What is committed until all promises have settled shares the first flush too: a job's finish, and the claim that takes its slot.
-    await new Promise<void>((resolve) => process.nextTick(resolve));
+    // What is committed until the end of this turn shares the first flush too, wherever it comes from: a job's finish, and the claim that
+    // takes its slot.
+    await new Promise<void>((resolve) => setImmediate(resolve));
     while (this.#queue.length > 0) {
       const group = this.#queue;
       this.#queue = [];
