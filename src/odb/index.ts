@@ -61,12 +61,15 @@ export { BucketSet } from './persistent/btree/bucket-set.js';
 export { compareKeys, type Key } from './persistent/btree/keys.js';
 export { CollectionChangedError, type RangeOptions } from './persistent/btree/range.js';
 export { TreeSet } from './persistent/btree/tree-set.js';
+export { Maximum, Minimum } from './persistent/extremes.js';
 export type { Jar } from './persistent/jar.js';
 export { Length } from './persistent/length.js';
 export { PersistentList } from './persistent/list.js';
 export { PersistentMapping } from './persistent/mapping.js';
 export { ManagedPersistent, Persistent } from './persistent/persistent.js';
 export { CompositeQueue, PersistentQueue } from './persistent/queue.js';
+export { RotatingForest, type RotatingForestOptions } from './persistent/rotating-forest.js';
+export { WeakReference } from './persistent/weak-reference.js';
 export { strongReferences } from './serialize/reader.js';
 export { nameOf, persistable, persistableModules, registerInternal, resolveName } from './serialize/registry.js';
 export type {

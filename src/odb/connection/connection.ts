@@ -1,5 +1,5 @@
 import { inspect } from 'node:util';
-import { argumentTypeError, Logger } from '../../base/index.js';
+import { argumentTypeError, type Clock, Logger } from '../../base/index.js';
 import type { InvalidationLog } from '../cache/invalidation-log.js';
 import { ObjectCache } from '../cache/object-cache.js';
 import type { DB } from '../db.js';
@@ -28,6 +28,7 @@ import {
 } from '../persistent/lifecycle.js';
 import type { PersistentMapping } from '../persistent/mapping.js';
 import { Persistent } from '../persistent/persistent.js';
+import { StoredTarget, targetOf, WeakReference } from '../persistent/weak-reference.js';
 import { readRecord, readState } from '../serialize/reader.js';
 import type { RecordReference, ReferenceReader, ReferenceWriter } from '../serialize/references.js';
 import { nameOf, resolveName } from '../serialize/registry.js';
@@ -262,12 +263,25 @@ export class Connection<Root extends object = Record<string, unknown>>
   /** Translates between objects and the references of records. */
   readonly #references: ReferenceReader & ReferenceWriter = {
     resolve: (reference: RecordReference) =>
-      this.#cache.get(reference.oid) ??
-      this.#added.get(reference.oid) ??
-      this.#ghost(reference.oid, reference.className),
-    isPersistent: (value: object) => value instanceof Persistent,
-    reference: (value: object, path: string) => this.#reference(value as Persistent, path),
+      reference.kind === 'weak' ? new WeakReference(new StoredTarget(this, reference)) : this.#object(reference),
+    isPersistent: (value: object) => value instanceof Persistent || value instanceof WeakReference,
+    reference: (value: object, path: string) =>
+      value instanceof WeakReference ? this.#weakReference(value, path) : this.#reference(value as Persistent, path),
   };
+
+  #object({ oid, className }: RecordReference): Persistent {
+    return this.#cache.get(oid) ?? this.#added.get(oid) ?? this.#ghost(oid, className);
+  }
+
+  find(reference: RecordReference): Persistent {
+    const object = this.#object(reference);
+    if (object._p_changed === undefined) this.activate(object);
+    return object;
+  }
+
+  get clock(): Clock {
+    return this.#storage.clock;
+  }
 
   // ---------------------------------------------------------------- changing
 
@@ -360,6 +374,16 @@ export class Connection<Root extends object = Record<string, unknown>>
       this.#writeQueue?.push(object);
     }
     return { oid: oid as Oid, className: classNameOf(object, path), kind: 'strong' };
+  }
+
+  #weakReference(value: WeakReference, path: string): RecordReference {
+    const target = targetOf(value);
+    if (target instanceof Persistent) return { ...this.#reference(target, path), kind: 'weak' };
+    if (target.jar === this) return target.reference;
+    throw new InvalidObjectReference(
+      `${path}: a weak reference to oid ${target.reference.oid} belongs to another connection` +
+        ` (database '${target.jar.databaseName}'): make one to an object of this connection`,
+    );
   }
 
   // ---------------------------------------------------------------- transaction boundaries

@@ -53,7 +53,7 @@ export function jsonOf(value: unknown, isPersistent: (value: object) => value is
   const above = new Set<object>();
   const copy = (inner: unknown, key: string): unknown => {
     if (typeof inner !== 'object' || inner === null) return inner;
-    if (isPersistent(inner)) return reference(inner);
+    if (isPersistent(inner)) return referenceJson(inner);
     const { toJSON } = inner as { toJSON?: unknown };
     if (typeof toJSON !== 'function') return copyFields(inner);
     const own = toJSON.call(inner, key) as unknown;
@@ -73,7 +73,8 @@ export function jsonOf(value: unknown, isPersistent: (value: object) => value is
   return typeof value === 'object' && value !== null ? copyFields(value) : value;
 }
 
-function reference(object: Persistent): object {
+/** What `JSON.stringify` shows of an object that is referenced. */
+export function referenceJson(object: Persistent): object {
   const stored = (object as { _p_brokenClassName?: string })._p_brokenClassName;
   const cls = classOf(object);
   return { _p_oid: object._p_oid, _p_class: stored ?? (cls && nameOf(cls)) ?? classNameOf(object) };

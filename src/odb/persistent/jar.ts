@@ -1,4 +1,6 @@
+import type { Clock } from '../../base/index.js';
 import type { Oid, Tid } from '../ids.js';
+import type { RecordReference } from '../serialize/references.js';
 import type { Persistent } from './persistent.js';
 
 /** The connection that an object belongs to, as the object sees it. */
@@ -14,6 +16,10 @@ export interface Jar {
    * CommitUnderWayError.
    */
   register(object: Persistent): void;
+  /** The object that a weak reference means, loaded. @throws POSKeyError once it is gone. What `activate` throws. */
+  find(reference: RecordReference): Persistent;
+  /** The time of the storage. */
+  readonly clock: Clock;
   /** The name of the database, for messages. */
   readonly databaseName: string;
   /** Whether the connection was closed, so that nothing can be loaded through it. */

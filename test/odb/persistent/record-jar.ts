@@ -1,3 +1,4 @@
+import { systemClock } from '#src/base/index.js';
 import { POSKeyError } from '#src/odb/errors.js';
 import type { Oid, Tid } from '#src/odb/ids.js';
 import type { Jar } from '#src/odb/persistent/jar.js';
@@ -15,6 +16,12 @@ export class RecordJar implements Jar {
   readonly registered: Persistent[] = [];
   refusal: Error | undefined;
   #lastOid = 0;
+
+  readonly clock = systemClock;
+
+  find(): never {
+    throw new Error('there are no weak references here');
+  }
 
   activate(object: Persistent): void {
     const oid = object._p_oid as Oid;
