@@ -1,5 +1,6 @@
 import { testCommits } from './storage-commit.js';
 import { testConflicts } from './storage-conflicts.js';
+import { testCopy } from './storage-copy.js';
 import { testLocks } from './storage-locks.js';
 import { testPack } from './storage-pack.js';
 import { testRaces } from './storage-races.js';
@@ -22,6 +23,7 @@ export function testStorage(suite: StorageSuite): void {
   testRaces(suite);
   testLocks(suite);
   testReopen(suite);
+  testCopy(suite);
   testUndo(suite);
   testPack(suite);
 }

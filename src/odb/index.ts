@@ -72,6 +72,7 @@ export { RotatingForest, type RotatingForestOptions } from './persistent/rotatin
 export { WeakReference } from './persistent/weak-reference.js';
 export { strongReferences } from './serialize/reader.js';
 export { nameOf, persistable, persistableModules, registerInternal, resolveName } from './serialize/registry.js';
+export { type CopyOptions, type CopyProgress, copyTransactions } from './storage/copy.js';
 export type {
   CommitOutcome,
   ConflictRequest,

@@ -55,8 +55,8 @@ export function commitPacket(options: {
   readonly records: readonly WireRecord[];
   readonly undos: readonly Tid[];
 }): Uint8Array {
-  const { commitId, user, description, extension } = options.transaction;
-  const meta = packValue([commitId, user, description, extension, options.undos]);
+  const { commitId, user, description, extension, tid } = options.transaction;
+  const meta = packValue([commitId, user, description, extension, options.undos, tid ?? null]);
   const checksAt = HEADER_BYTES + 13 + meta.length;
   const recordsAt = checksAt + 4 + options.checks.length * 16;
   const packet = newPacket(options.type, options.id, recordsAt - HEADER_BYTES + recordsBytes(options.records));
@@ -77,7 +77,7 @@ export function commitPacket(options: {
 
 function parseTransaction(value: unknown): { readonly transaction: StorageTransaction; readonly undos: Tid[] } {
   if (Array.isArray(value)) {
-    const [commitId, user, description, extension, undos] = value as unknown[];
+    const [commitId, user, description, extension, undos, tid] = value as unknown[];
     if (
       commitId instanceof Uint8Array &&
       commitId.length === 16 &&
@@ -85,10 +85,17 @@ function parseTransaction(value: unknown): { readonly transaction: StorageTransa
       typeof description === 'string' &&
       extension instanceof Uint8Array &&
       Array.isArray(undos) &&
-      undos.every((tid) => Number.isSafeInteger(tid))
+      undos.every((undone) => Number.isSafeInteger(undone)) &&
+      (tid === null || Number.isSafeInteger(tid))
     ) {
       return {
-        transaction: { commitId: new Uint8Array(commitId), user, description, extension: new Uint8Array(extension) },
+        transaction: {
+          commitId: new Uint8Array(commitId),
+          user,
+          description,
+          extension: new Uint8Array(extension),
+          ...(tid === null ? {} : { tid: tid as Tid }),
+        },
         undos: undos as Tid[],
       };
     }

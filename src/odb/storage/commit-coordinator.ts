@@ -257,20 +257,21 @@ export class CommitCoordinator {
       const committedSerial = this.#current(oid);
       if (committedSerial !== serial) throw new ReadConflictError({ oid, baseSerial: serial, committedSerial });
     }
+    const isRestored = transaction.tid !== undefined;
     const records: AcceptedRecord[] = [];
     const resolved: Oid[] = [];
     for (const store of stores) {
       const { oid, serial } = store;
       const previous = this.#current(oid);
-      if (previous === serial) records.push({ oid, previous, data: store.data });
+      if (previous === serial || isRestored) records.push({ oid, previous, data: store.data });
       else {
         records.push({ oid, previous, data: this.#merge(store, previous) });
         resolved.push(oid);
       }
     }
     if (undos.length > 0) this.#undo(undos, records, resolved);
+    const tid = this.#newTid(transaction.tid);
     this.#guard?.accept(records);
-    const tid = nextTid(this.#lastTid, this.#clock.now());
     this.#lastTid = tid;
     let isRepeated = undos.length > 0;
     for (const { oid, data } of records) {
@@ -278,6 +279,15 @@ export class CommitCoordinator {
       this.#overlay.set(oid, { tid, data });
     }
     return { tid, transaction, records: isRepeated ? lastOfEach(records) : records, resolved, isPrepared };
+  }
+
+  #newTid(wanted: Tid | undefined): Tid {
+    if (wanted === undefined) return nextTid(this.#lastTid, this.#clock.now());
+    if (wanted > this.#lastTid) return wanted;
+    throw new StorageError(
+      `the transaction ${wanted} cannot be restored: it is not newer than the last one here, ${this.#lastTid}; ` +
+        'copy into an empty storage, or what came after that one',
+    );
   }
 
   #undo(undos: readonly Tid[], records: AcceptedRecord[], resolved: Oid[]): void {

@@ -166,6 +166,11 @@ export interface StorageTransaction {
   readonly description: string;
   /** MessagePack of the extended information; empty when there is none. */
   readonly extension: Uint8Array;
+  /**
+   * Restores a transaction of another storage: it gets this tid, which has to be newer than all that are here, and whatever it stores
+   * supersedes what is current. See `copyTransactions`.
+   */
+  readonly tid?: Tid | undefined;
 }
 
 /** What a vote found. */

@@ -1,0 +1,92 @@
+import { systemRandom } from '../../base/index.js';
+import { type Tid, ZERO_TID } from '../ids.js';
+import type { Storage, StorageTransaction, TransactionRecord } from './storage.js';
+import { REMOVED } from './undo.js';
+
+/** Bytes, and transactions, that may be under way: a storage flushes together what comes together. */
+const BYTES_UNDER_WAY_MAX = 8 * 1024 * 1024;
+const COUNT_UNDER_WAY_MAX = 500;
+
+/** How far a copy is. */
+export interface CopyProgress {
+  readonly transactions: number;
+  readonly records: number;
+  /** Bytes of the records. */
+  readonly bytes: number;
+  /** The newest transaction that was taken over. */
+  readonly tid: Tid;
+}
+
+/** Options of {@link copyTransactions}. */
+export interface CopyOptions {
+  /** Transactions from this one on. Default: all that are newer than the last one of the target. */
+  readonly from?: Tid;
+  /** Stops it, between two transactions. */
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((progress: CopyProgress) => void) | undefined;
+}
+
+/**
+ * Copies the transactions of one storage into another, with their tids, oids, users, notes and records: as much history as is there. What
+ * is committed to the source meanwhile is not part of it; calling it again takes it over.
+ *
+ * @throws StorageError when a transaction is not newer than what the target has. ReadOnlyError. What reading and committing throw; what
+ * was taken over by then stays. The reason of `signal`.
+ */
+export async function copyTransactions(
+  source: Storage,
+  target: Storage,
+  options: CopyOptions = {},
+): Promise<CopyProgress> {
+  const { signal, onProgress } = options;
+  const last = target.lastTransaction();
+  const from = options.from ?? (last === ZERO_TID ? ZERO_TID : ((last + 1) as Tid));
+  let progress: CopyProgress = { transactions: 0, records: 0, bytes: 0, tid: last };
+  let underWay: Promise<unknown>[] = [];
+  let bytesUnderWay = 0;
+  let hasFailed = false;
+  const settle = async () => {
+    const ending = underWay;
+    underWay = [];
+    bytesUnderWay = 0;
+    await Promise.all(ending);
+    onProgress?.(progress);
+  };
+  try {
+    for await (const record of source.iterate(from)) {
+      signal?.throwIfAborted();
+      const bytes = record.records.reduce((sum, { data }) => sum + (data?.length ?? 0), 0);
+      const restored = restore(target, record);
+      restored.catch(() => {
+        hasFailed = true;
+      });
+      underWay.push(restored);
+      bytesUnderWay += bytes;
+      progress = {
+        transactions: progress.transactions + 1,
+        records: progress.records + record.records.length,
+        bytes: progress.bytes + bytes,
+        tid: record.tid,
+      };
+      if (hasFailed || bytesUnderWay >= BYTES_UNDER_WAY_MAX || underWay.length >= COUNT_UNDER_WAY_MAX) await settle();
+    }
+    await settle();
+  } finally {
+    await Promise.allSettled(underWay);
+  }
+  return progress;
+}
+
+/** Writes a transaction of another storage as it is. */
+async function restore(target: Storage, record: TransactionRecord): Promise<void> {
+  const { tid, user, description, extension, records } = record;
+  const transaction: StorageTransaction = { commitId: systemRandom.bytes(16), user, description, extension, tid };
+  target.tpcBegin(transaction);
+  try {
+    for (const { oid, data } of records) target.store(transaction, oid, ZERO_TID, data ?? REMOVED);
+    await target.commit(transaction);
+  } catch (error) {
+    await target.tpcAbort(transaction);
+    throw error;
+  }
+}
