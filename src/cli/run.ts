@@ -1,5 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
+import { copyCommand } from './commands/copy.js';
+import { dumpCommand } from './commands/dump.js';
+import { packCommand } from './commands/pack.js';
+import { statsCommand } from './commands/stats.js';
+import { verifyCommand } from './commands/verify.js';
 import { workerCommand } from './commands/worker.js';
 import { zeoCommand } from './commands/zeo.js';
 import { EXIT, report } from './output.js';
@@ -26,9 +31,14 @@ export async function run(program: 'holdfast' | 'runzeo', args: readonly string[
     program === 'runzeo'
       ? zeoCommand('runzeo', choose('runzeo'))
       : new Command('holdfast')
-          .description('Objects and jobs that hold fast: storage servers and workers.')
+          .description('Objects and jobs that hold fast: storage servers, workers, and tools for databases.')
           .addCommand(zeoCommand('zeo', choose('holdfast zeo')))
-          .addCommand(workerCommand(choose('holdfast worker')));
+          .addCommand(workerCommand(choose('holdfast worker')))
+          .addCommand(packCommand(choose('holdfast pack')))
+          .addCommand(verifyCommand(choose('holdfast verify')))
+          .addCommand(statsCommand(choose('holdfast stats')))
+          .addCommand(dumpCommand(choose('holdfast dump')))
+          .addCommand(copyCommand(choose('holdfast copy')));
   root.version(readVersion(), '-V, --version', 'print the version');
   settle(root);
   try {

@@ -14,10 +14,11 @@ export {
   setLogLevel,
   setLogSink,
 } from '../base/index.js';
+export { type ClassCount, type ClassStatisticsOptions, classStatistics } from './class-statistics.js';
 export { recordConflictResolver } from './connection/conflict-resolution.js';
 export { Connection } from './connection/connection.js';
 export type { RootView } from './connection/root-view.js';
-export type { RevisionInfo, TransactionInfo } from './connection/transaction-info.js';
+export { type RevisionInfo, type TransactionInfo, transactionInfo } from './connection/transaction-info.js';
 export { DB, type DBOptions, type DBPackOptions, type OpenOptions, type TransactionFilter } from './db.js';
 export {
   AddressInUseError,
@@ -70,7 +71,7 @@ export { ManagedPersistent, Persistent } from './persistent/persistent.js';
 export { CompositeQueue, PersistentQueue } from './persistent/queue.js';
 export { RotatingForest, type RotatingForestOptions } from './persistent/rotating-forest.js';
 export { WeakReference } from './persistent/weak-reference.js';
-export { strongReferences } from './serialize/reader.js';
+export { checkedReferences, readOpaqueState, readRecord, strongReferences } from './serialize/reader.js';
 export { nameOf, persistable, persistableModules, registerInternal, resolveName } from './serialize/registry.js';
 export { type CopyOptions, type CopyProgress, copyTransactions } from './storage/copy.js';
 export type {
@@ -94,6 +95,7 @@ export type {
   VoteOutcome,
 } from './storage/storage.js';
 export { openStorage, registerScheme, type StorageOptions } from './storage/uri.js';
+export type { Problem, VerifyOptions, VerifyProgress } from './storage/verify.js';
 export { transaction } from './transaction/current.js';
 export type { DataManager, DataManagerSavepoint, Synchronizer } from './transaction/data-manager.js';
 export type { Savepoint } from './transaction/savepoint.js';

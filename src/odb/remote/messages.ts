@@ -5,7 +5,7 @@
  *     id    u32   of the request, repeated by its answer; 0 where there is no answer
  *     body        by type
  *
- * Integers are big-endian; oids and tids take eight bytes. `docs/protocol.md` lists the bodies.
+ * Integers are big-endian; oids and tids take eight bytes. The bodies are laid out by those who send them, in this folder.
  */
 export const Message = {
   // Requests.

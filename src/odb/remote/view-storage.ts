@@ -18,6 +18,7 @@ import type {
   UndoLogEntry,
   VoteOutcome,
 } from '../storage/storage.js';
+import { type Problem, type VerifyOptions, verifyByReading } from '../storage/verify.js';
 import { newPacket, PacketReader, readRecords, readValue } from './codec.js';
 import type { HubState } from './hub-memory.js';
 import { HEADER_BYTES, Message, OIDS_PER_BLOCK } from './messages.js';
@@ -356,6 +357,10 @@ export class ViewStorage implements Storage {
     } finally {
       signal.removeEventListener('abort', onAbort);
     }
+  }
+
+  verify(options: VerifyOptions): AsyncGenerator<Problem> {
+    return verifyByReading(this, options);
   }
 
   attach(): StorageAttachment {

@@ -31,6 +31,12 @@ export function strongReferences(record: Uint8Array): Oid[] {
   return oids;
 }
 
+/** As {@link strongReferences}, and decodes the state too. @throws CorruptionError. FormatVersionError. */
+export function checkedReferences(record: Uint8Array): Oid[] {
+  readOpaqueState(record);
+  return strongReferences(record);
+}
+
 /** Stands for a function, or an instance of a class, that has no name in this process. */
 export class UnknownNamed {
   constructor(readonly persistentName: string) {}

@@ -25,6 +25,7 @@ import type {
   UndoLogEntry,
   VoteOutcome,
 } from './storage.js';
+import { type Problem, type VerifyOptions, verifyByReading } from './verify.js';
 
 const logger = new Logger('holdfast.storage');
 
@@ -249,6 +250,11 @@ export abstract class BaseStorage implements Storage {
     } finally {
       this.#packing = undefined;
     }
+  }
+
+  async *verify(options: VerifyOptions): AsyncGenerator<Problem> {
+    this.requireOpen('verify');
+    yield* verifyByReading(this, options);
   }
 
   attach(): StorageAttachment {

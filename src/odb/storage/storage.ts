@@ -1,5 +1,6 @@
 import type { Clock } from '../../base/index.js';
 import type { Oid, Tid } from '../ids.js';
+import type { Problem, VerifyOptions } from './verify.js';
 
 /**
  * What a storage promises. It knows bytes, oids and tids; it never sees an object or a class.
@@ -111,6 +112,11 @@ export interface Storage {
    * @throws StorageError while another pack is under way. ReadOnlyError. The signal's reason; what was dropped by then was garbage.
    */
   pack(options: PackOptions): Promise<void>;
+  /**
+   * Checks what is stored, and tells of what is wrong: records that do not decode, references to what is not there; on the disk also
+   * checksums, and that the indexes agree. Best while nobody writes.
+   */
+  verify(options: VerifyOptions): AsyncIterable<Problem>;
   /** What another thread of this process needs to open its own view of this storage; see {@link StorageAttachment}. */
   attach(): StorageAttachment;
   /** Number of objects, or an estimate. */

@@ -134,12 +134,23 @@ export function commitIdsBefore(period: number): { readonly gte: Buffer; readonl
   return { gte: Buffer.from([SPACE.commitId]), lt: commitIdKey(period, EMPTY) };
 }
 
+/** All keys of a space. */
+function rangeOf(space: number): { readonly gte: Buffer; readonly lt: Buffer } {
+  return { gte: Buffer.from([space]), lt: Buffer.from([space + 1]) };
+}
+
+/** All transactions. */
+export const TRANSACTION_RANGE = rangeOf(SPACE.transaction);
 /** After all transactions. */
-export const TRANSACTIONS_END = Buffer.from([SPACE.transaction + 1]);
+export const TRANSACTIONS_END = TRANSACTION_RANGE.lt;
 /** All current revisions. */
-export const CURRENT_RANGE = { gte: Buffer.from([SPACE.current]), lt: Buffer.from([SPACE.current + 1]) } as const;
+export const CURRENT_RANGE = rangeOf(SPACE.current);
+/** All older revisions. */
+export const OLDER_RANGE = rangeOf(SPACE.older);
 /** All prepared transactions with their records. */
-export const PREPARED_RANGE = { gte: Buffer.from([SPACE.prepared]), lt: Buffer.from([SPACE.prepared + 1]) } as const;
+export const PREPARED_RANGE = rangeOf(SPACE.prepared);
+/** All outcomes of commits. */
+export const COMMIT_ID_RANGE = rangeOf(SPACE.commitId);
 /** A part of the bookkeeping space in which nothing stands. */
 export const NOWHERE = Buffer.from([SPACE.bookkeeping, 0]);
 
@@ -148,7 +159,12 @@ export function isPreparedHead(key: Uint8Array): boolean {
   return key.length === KEY_BYTES;
 }
 
-/** The oid of a key of a current revision. */
+/** The number of the revision that a key of an older one names. */
+export function indexOfKey(key: Uint8Array): number {
+  return readUint32(key, KEY_BYTES);
+}
+
+/** The oid of a key of a revision. */
 export function oidOfKey(key: Uint8Array): Oid {
   return readUint64(key, 1) as Oid;
 }

@@ -17,6 +17,7 @@ import type {
   UndoLogEntry,
 } from '../storage.js';
 import { dataOrNone, REMOVED, type UndoableRecord } from '../undo.js';
+import type { Problem, VerifyOptions } from '../verify.js';
 import { type HeldDirectory, holdDirectory, LAST_COMMIT, OIDS } from './directory.js';
 import {
   commitIdKey,
@@ -30,6 +31,7 @@ import {
 import { type ChainPlace, LastCommitFile } from './last-commit-file.js';
 import { LevelPack } from './level-pack.js';
 import { type Level, LevelReader, levelError, openLevel } from './level-reader.js';
+import { verifyLevel } from './level-verify.js';
 import { LevelWriter } from './level-writer.js';
 import { OidFile } from './oid-file.js';
 import { recover } from './recovery.js';
@@ -308,6 +310,11 @@ export class LevelStorage extends BaseStorage {
     } catch (error) {
       throw levelError(error, `the transactions in ${this.name}`);
     }
+  }
+
+  override async *verify(options: VerifyOptions): AsyncGenerator<Problem> {
+    this.requireOpen('verify');
+    yield* verifyLevel(this.#level, this.#reader, options);
   }
 
   /** The number of oids handed out: an upper bound. */

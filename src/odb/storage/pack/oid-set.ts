@@ -37,16 +37,14 @@ export class OidSet {
     const [first] = this.#pages;
     if (!first) return [];
     const [number, page] = first;
-    const oids: Oid[] = [];
-    for (const [index, byte] of page.entries()) {
-      if (byte === 0) continue;
-      for (let bit = 0; bit < 8; bit++) {
-        if ((byte & (1 << bit)) !== 0) oids.push((number * PAGE_OIDS + index * 8 + bit) as Oid);
-      }
-    }
     this.#pages.delete(number);
     this.#counts.delete(number);
-    return oids;
+    return oidsOf(number, page);
+  }
+
+  /** The oids, a page at a time. */
+  *[Symbol.iterator](): Generator<Oid> {
+    for (const [number, page] of this.#pages) yield* oidsOf(number, page);
   }
 
   get size(): number {
@@ -54,4 +52,15 @@ export class OidSet {
     for (const count of this.#counts.values()) size += count;
     return size;
   }
+}
+
+function oidsOf(number: number, page: Uint8Array): Oid[] {
+  const oids: Oid[] = [];
+  for (const [index, byte] of page.entries()) {
+    if (byte === 0) continue;
+    for (let bit = 0; bit < 8; bit++) {
+      if ((byte & (1 << bit)) !== 0) oids.push((number * PAGE_OIDS + index * 8 + bit) as Oid);
+    }
+  }
+  return oids;
 }

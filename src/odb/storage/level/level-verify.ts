@@ -1,0 +1,160 @@
+import { asBuffer } from '../../../base/index.js';
+import type { Oid, Tid } from '../../ids.js';
+import {
+  type CurrentRecord,
+  danglingReferences,
+  type Problem,
+  problemOf,
+  recordProblems,
+  Tally,
+  type VerifyOptions,
+} from '../verify.js';
+import {
+  bookkeepingKey,
+  COMMIT_ID_RANGE,
+  CURRENT_RANGE,
+  decodeNumbers,
+  decodeRevision,
+  decodeTransaction,
+  indexOfKey,
+  OLDER_RANGE,
+  oidOfKey,
+  TRANSACTION_RANGE,
+  type TransactionEntry,
+  tidOfKey,
+  transactionKey,
+} from './keyspace.js';
+import { type Level, type LevelReader, levelError } from './level-reader.js';
+
+/** Checks every value of a database on the disk, and that they agree. */
+export async function* verifyLevel(level: Level, reader: LevelReader, options: VerifyOptions): AsyncGenerator<Problem> {
+  yield* transactionProblems(level, reader, options);
+  yield* olderProblems(level, reader, options);
+  yield* commitIdProblems(level);
+  yield* danglingReferences((isFirst) => currentRecords(level, options, isFirst), options);
+}
+
+/** Transactions decode, none is missing, and what they wrote is there unless it was trimmed. */
+async function* transactionProblems(
+  level: Level,
+  reader: LevelReader,
+  options: VerifyOptions,
+): AsyncGenerator<Problem> {
+  const mark = level.getSync(bookkeepingKey('trimmed'));
+  let dropped = 0;
+  try {
+    if (mark) dropped = decodeNumbers('the mark of trimmed history', mark)[1] ?? 0;
+  } catch (error) {
+    yield problemOf(error);
+  }
+  const tally = new Tally('transactions', options);
+  let count = 0;
+  let isDamaged = false;
+  let last: TransactionEntry | undefined;
+  for await (const [key, value] of entriesOf(level, TRANSACTION_RANGE)) {
+    tally.count();
+    count++;
+    const tid = tidOfKey(key);
+    let entry: TransactionEntry;
+    try {
+      entry = decodeTransaction(tid, value);
+    } catch (error) {
+      isDamaged = true;
+      yield problemOf(error, { tid });
+      continue;
+    }
+    if (last && entry.sequence <= last.sequence) {
+      yield {
+        tid,
+        message: `transaction ${tid} is numbered ${entry.sequence}, and the one before it ${last.sequence}`,
+      };
+    }
+    last = entry;
+    for (let i = 0; i < entry.records.length; i += 2) {
+      const oid = entry.records[i] as Oid;
+      try {
+        reader.revision(oid, entry.records[i + 1] as number, tid);
+      } catch (error) {
+        yield problemOf(error, { oid, tid });
+      }
+    }
+  }
+  const missing = (last?.sequence ?? dropped) - dropped - count;
+  if (!isDamaged && missing > 0) {
+    yield { message: `${missing} transactions are missing that were not dropped; restore the database from a copy` };
+  }
+}
+
+/** Older revisions decode, and are older than the one that supersedes them. */
+async function* olderProblems(level: Level, reader: LevelReader, options: VerifyOptions): AsyncGenerator<Problem> {
+  const tally = new Tally('objects', options);
+  for await (const [key, value] of entriesOf(level, OLDER_RANGE)) {
+    tally.count();
+    const oid = oidOfKey(key);
+    const index = indexOfKey(key);
+    let tid: Tid;
+    try {
+      const { n, tid: own, data } = decodeRevision(oid, asBuffer(value));
+      tid = own;
+      if (n !== index) yield { oid, tid, message: `revision ${index} of oid ${oid} is numbered ${n}` };
+      if (data.length > 0) yield* recordProblems(oid, tid, data, options);
+    } catch (error) {
+      yield problemOf(error, { oid });
+      continue;
+    }
+    try {
+      const current = reader.current(oid);
+      if (!current || current.n <= index || current.tid <= tid) {
+        yield { oid, tid, message: `revision ${index} of oid ${oid} is superseded by nothing` };
+      }
+    } catch {
+      // The current revision is damaged, which is told of with the current ones.
+    }
+  }
+}
+
+async function* commitIdProblems(level: Level): AsyncGenerator<Problem> {
+  for await (const [, value] of entriesOf(level, COMMIT_ID_RANGE)) {
+    try {
+      decodeNumbers('the outcome of a commit', value);
+    } catch (error) {
+      yield problemOf(error);
+    }
+  }
+}
+
+async function* currentRecords(
+  level: Level,
+  options: VerifyOptions,
+  isFirst: boolean,
+): AsyncGenerator<CurrentRecord | Problem> {
+  for await (const [key, value] of entriesOf(level, CURRENT_RANGE)) {
+    const oid = oidOfKey(key);
+    try {
+      const { tid, data } = decodeRevision(oid, asBuffer(value));
+      // One that was removed is there no more.
+      if (data.length === 0) continue;
+      if (isFirst) {
+        if (level.getSync(transactionKey(tid)) === undefined) {
+          yield { oid, tid, message: `transaction ${tid}, which wrote oid ${oid}, is missing` };
+        }
+        yield* recordProblems(oid, tid, data, options);
+      }
+      yield [oid, data];
+    } catch (error) {
+      if (isFirst) yield problemOf(error, { oid });
+      yield [oid, undefined];
+    }
+  }
+}
+
+async function* entriesOf(
+  level: Level,
+  range: { readonly gte: Buffer; readonly lt: Buffer },
+): AsyncGenerator<[Buffer, Buffer]> {
+  try {
+    yield* level.iterator(range);
+  } catch (error) {
+    throw levelError(error, 'the database');
+  }
+}

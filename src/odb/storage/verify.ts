@@ -1,0 +1,133 @@
+import { BaseError } from '../../base/index.js';
+import { POSKeyError } from '../errors.js';
+import type { Oid, Tid } from '../ids.js';
+import { OidSet } from './pack/oid-set.js';
+import type { Storage } from './storage.js';
+
+/** Something that is wrong with a storage. */
+export interface Problem {
+  readonly message: string;
+  readonly oid?: Oid;
+  readonly tid?: Tid;
+}
+
+/** How far a verification is. */
+export interface VerifyProgress {
+  readonly phase: 'transactions' | 'objects' | 'references';
+  readonly count: number;
+}
+
+/** How a storage is verified. */
+export interface VerifyOptions {
+  /** The oids that a record keeps alive; decodes the whole record. @throws CorruptionError for a record that does not decode. */
+  readonly references: (data: Uint8Array) => Iterable<Oid>;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((progress: VerifyProgress) => void) | undefined;
+}
+
+/** An object's current record; no data for one that has just been found damaged. */
+export type CurrentRecord = readonly [oid: Oid, data: Uint8Array | undefined];
+
+/** Reads all that a storage has, through its contract. */
+export async function* verifyByReading(storage: Storage, options: VerifyOptions): AsyncGenerator<Problem> {
+  const oids = new OidSet();
+  const tally = new Tally('transactions', options);
+  try {
+    for await (const { tid, records } of storage.iterate()) {
+      tally.count();
+      for (const { oid, data } of records) {
+        oids.add(oid);
+        if (data) yield* recordProblems(oid, tid, data, options);
+      }
+    }
+  } catch (error) {
+    yield problemOf(error);
+  }
+  const damaged = new OidSet();
+  const current = function* (isFirst: boolean): Generator<CurrentRecord | Problem> {
+    for (const oid of oids) {
+      if (damaged.has(oid)) yield [oid, undefined];
+      else {
+        try {
+          yield [oid, storage.load(oid).data];
+        } catch (error) {
+          if (error instanceof POSKeyError) continue;
+          damaged.add(oid);
+          if (isFirst) yield problemOf(error, { oid });
+          yield [oid, undefined];
+        }
+      }
+    }
+  };
+  yield* danglingReferences(current, options);
+}
+
+/**
+ * Current records that reference what is not there.
+ *
+ * @param current gives all current records, twice; problems that it meets are passed on
+ */
+export async function* danglingReferences(
+  current: (isFirst: boolean) => Iterable<CurrentRecord | Problem> | AsyncIterable<CurrentRecord | Problem>,
+  options: VerifyOptions,
+): AsyncGenerator<Problem> {
+  const there = new OidSet();
+  const objects = new Tally('objects', options);
+  for await (const each of current(true)) {
+    objects.count();
+    if ('message' in each) yield each;
+    else there.add(each[0]);
+  }
+  const references = new Tally('references', options);
+  for await (const each of current(false)) {
+    references.count();
+    if ('message' in each) continue;
+    const [oid, data] = each;
+    for (const to of referencesOf(data, options)) {
+      if (!there.has(to)) yield { oid, message: `oid ${oid} references oid ${to}, which is not there` };
+    }
+  }
+}
+
+/** What does not decode is told of elsewhere. */
+function referencesOf(data: Uint8Array | undefined, { references }: VerifyOptions): Iterable<Oid> {
+  try {
+    return data ? references(data) : [];
+  } catch {
+    return [];
+  }
+}
+
+/** Whether a record decodes. */
+export function* recordProblems(oid: Oid, tid: Tid, data: Uint8Array, options: VerifyOptions): Generator<Problem> {
+  try {
+    options.references(data);
+  } catch (error) {
+    yield { oid, tid, message: `the record of oid ${oid} (tid ${tid}) does not decode: ${(error as Error).message}` };
+  }
+}
+
+/** An error of ours as a problem. @throws the error, if it is another one. */
+export function problemOf(error: unknown, facts: { readonly oid?: Oid; readonly tid?: Tid } = {}): Problem {
+  if (!(error instanceof BaseError)) throw error;
+  return { message: error.message, ...facts };
+}
+
+/** Counts, tells how far it is now and then, and stops when it is told to. */
+export class Tally {
+  readonly #phase: VerifyProgress['phase'];
+  readonly #options: VerifyOptions;
+  #count = 0;
+
+  constructor(phase: VerifyProgress['phase'], options: VerifyOptions) {
+    this.#phase = phase;
+    this.#options = options;
+  }
+
+  count(): void {
+    this.#count++;
+    if (this.#count % 1000 !== 1) return;
+    this.#options.signal?.throwIfAborted();
+    this.#options.onProgress?.({ phase: this.#phase, count: this.#count });
+  }
+}

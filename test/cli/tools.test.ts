@@ -1,0 +1,134 @@
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, test } from 'node:test';
+import { BTree, DB, PersistentMapping } from 'holdfast/odb';
+import { Site } from '../support/programs.js';
+
+let site: Site;
+let path: string;
+
+beforeEach(async () => {
+  site = new Site();
+  path = join(site.directory, 'test.fs');
+  const db = await DB.open<Record<string, unknown>>(path, { history: 'all' });
+  await db.transaction(
+    ({ root }) => {
+      root['tree'] = new BTree<number, string>().load(
+        Array.from({ length: 2000 }, (_, i) => [i, `value ${i}`] as const),
+      );
+      root['gone'] = new PersistentMapping([['x', 1]]);
+    },
+    { note: 'filled' },
+  );
+  await db.transaction(({ root }) => {
+    delete root['gone'];
+  });
+  await db.close();
+});
+
+afterEach(() => site[Symbol.asyncDispose]());
+
+/** Runs a tool to its end. */
+async function tool(...args: string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
+  const program = site.start('holdfast', args);
+  const { code } = await program.exited;
+  return { code, stdout: program.stdout, stderr: program.stderr };
+}
+
+test('stats counts the objects of each class, for people and for programs', async () => {
+  const { code, stdout, stderr } = await tool('stats', '--db', path);
+  assert.deepEqual([code, stderr], [0, '']);
+  assert.match(stdout, /^class +objects +bytes\n/);
+  assert.match(stdout, /^holdfast\.BTree +1 +\d+$/m);
+  assert.match(stdout, /^total +\d+ +\d+\n$/m);
+  const json = JSON.parse((await tool('stats', '--db', path, '--json')).stdout);
+  assert.equal(json.name, path);
+  const mappings = json.classes.find((each: { className: string }) => each.className === 'holdfast.PersistentMapping');
+  assert.equal(mappings.objects, 2);
+});
+
+test('dump prints transactions, records and what they hold', async () => {
+  const all = await tool('dump', '--db', path);
+  assert.equal(all.code, 0);
+  assert.match(
+    all.stdout,
+    /^transaction \d+ \d{4}-\d\d-\d\dT[\d:.]+Z "initial database creation"\n {2}oid 0 holdfast\./,
+  );
+  const tids = [...all.stdout.matchAll(/^transaction (\d+)/gm)].map(([, tid]) => tid as string);
+  assert.equal(tids.length, 3);
+  const one = await tool('dump', '--db', path, '--from', tids[1] as string, '--to', tids[1] as string, '--oid', '0');
+  assert.match(
+    one.stdout,
+    /^transaction \d+ \S+ "filled"\n {2}oid 0 holdfast\.PersistentMapping \d+ bytes → \d+ \d+\n$/,
+  );
+  const states = await tool('dump', '--db', path, '--oid', '0', '--states', '--from', tids[2] as string);
+  assert.match(states.stdout, /Map\(1\) \{\n {6}'tree' => PersistentReference/);
+  const none = await tool('dump', '--db', path, '--from', '2100-01-01');
+  assert.deepEqual([none.code, none.stdout], [0, '']);
+});
+
+test('verify finds nothing in a sound database, and names what is wrong in another', async () => {
+  const sound = await tool('verify', '--db', path);
+  assert.deepEqual([sound.code, sound.stdout], [0, `${path} is sound\n`]);
+  const level = join(path, 'level');
+  for (const name of readdirSync(level).filter((each) => /\.(ldb|log)$/.test(each))) {
+    const bytes = readFileSync(join(level, name));
+    for (let i = 100; i < bytes.length; i += 300) bytes[i] = (bytes[i] as number) ^ 0x10;
+    writeFileSync(join(level, name), bytes);
+  }
+  const damaged = await tool('verify', '--db', path);
+  assert.equal(damaged.code, 1);
+  assert.match(damaged.stdout + damaged.stderr, /damaged|missing|lost|problem/);
+});
+
+test('copy takes a database over, and what is new when it is run again; pack drops the history', async () => {
+  const copy = join(site.directory, 'copy.fs');
+  const first = await tool('copy', path, copy);
+  assert.equal(first.code, 0, first.stderr);
+  assert.match(first.stdout, /^copied .*: 3 transactions, \d+ records, [\d,]+ bytes\n$/);
+  assert.match((await tool('copy', path, copy)).stdout, /: 0 transactions, 0 records, 0 bytes\n$/);
+  assert.equal((await tool('dump', '--db', copy)).stdout, (await tool('dump', '--db', path)).stdout);
+  const packed = await tool('pack', '--db', copy);
+  assert.equal(packed.code, 0, packed.stderr);
+  assert.match(packed.stdout, /^packed .*: [\d,]+ bytes before, [\d,]+ bytes now\n$/);
+  assert.equal((await tool('dump', '--db', copy)).stdout.match(/^ {2}oid 0 /gm)?.length, 1);
+  assert.match((await tool('verify', '--db', copy)).stdout, /is sound/);
+  const kept = await tool('pack', '--db', path, '--days', '1');
+  assert.equal(kept.code, 0, kept.stderr);
+  assert.equal((await tool('dump', '--db', path)).stdout.match(/^ {2}oid 0 /gm)?.length, 3);
+});
+
+test('all of them work on a server', async () => {
+  const { program, port } = await site.server();
+  const zeo = ['--zeo', `127.0.0.1:${port}`];
+  for (const name of ['stats', 'dump', 'verify', 'pack']) {
+    const { code, stdout, stderr } = await tool(name, ...zeo);
+    assert.equal(code, 0, stderr);
+    assert.notEqual(stdout, '');
+  }
+  const copied = await tool('copy', `zeo://127.0.0.1:${port}`, join(site.directory, 'copy.fs'));
+  assert.equal(copied.code, 0, copied.stderr);
+  await program.end('SIGTERM');
+});
+
+test('wrong arguments, and databases that are not there, are named', async () => {
+  const missing = join(site.directory, 'missing.fs');
+  const cases: [string[], number, RegExp][] = [
+    [['stats'], 2, /--zeo host:port .* --db path/],
+    [['pack', '--db', path, '--days', 'few'], 2, /--days: 'few' is no number/],
+    [['pack', '--db', path, '--before', 'then'], 2, /--before: 'then' is no time/],
+    [['pack', '--db', path, '--days', '1', '--before', '2026-01-01'], 2, /not both/],
+    [['dump', '--db', path, '--from', 'x'], 2, /--from: 'x' is neither a tid nor a time/],
+    [['dump', '--db', path, '--oid', 'x'], 2, /--oid: 'x' is no oid/],
+    [['verify', '--db', missing], 1, /missing\.fs is no holdfast database/],
+    [['copy', missing, path], 1, /missing\.fs is no holdfast database/],
+    [['copy', path], 2, /argument/],
+  ];
+  for (const [args, expected, message] of cases) {
+    const { code, stderr } = await tool(...args);
+    assert.equal(code, expected, `${args.join(' ')}: ${stderr}`);
+    assert.match(stderr, message);
+  }
+  assert.deepEqual(readdirSync(site.directory).includes('missing.fs'), false, 'nothing is made');
+});
