@@ -26,6 +26,7 @@ const ODB_ORDER = [
   'errors',
   'storage',
   'serialize',
+  'class-statistics',
   'persistent',
   'cache',
   'transaction',
