@@ -3,44 +3,24 @@ import { argumentTypeError, type Clock, Logger } from '../../base/index.js';
 import type { InvalidationLog } from '../cache/invalidation-log.js';
 import { ObjectCache } from '../cache/object-cache.js';
 import type { DB } from '../db.js';
-import {
-  CommitUnderWayError,
-  ConnectionStateError,
-  InvalidObjectReference,
-  POSKeyError,
-  ReadConflictError,
-  ReadOnlyHistoryError,
-  UnregisteredError,
-} from '../errors.js';
+import { CommitUnderWayError, ConnectionStateError, InvalidObjectReference, ReadOnlyHistoryError } from '../errors.js';
 import { type Oid, ROOT_OID, type Tid, tidToDate, toOid, ZERO_TID } from '../ids.js';
-import { RECORD_BYTES_WARN } from '../limits.js';
-import { isBroken, makeBrokenGhost } from '../persistent/broken.js';
+import { describe } from '../persistent/display.js';
 import type { Jar } from '../persistent/jar.js';
-import {
-  adopt,
-  disown,
-  fill,
-  makeGhost,
-  makeGhostAgain,
-  markStored,
-  type PersistentClass,
-  recordState,
-} from '../persistent/lifecycle.js';
+import { makeGhostAgain } from '../persistent/lifecycle.js';
 import type { PersistentMapping } from '../persistent/mapping.js';
 import { Persistent } from '../persistent/persistent.js';
-import { StoredTarget, targetOf, WeakReference } from '../persistent/weak-reference.js';
-import { readRecord, readState } from '../serialize/reader.js';
-import type { RecordReference, ReferenceReader, ReferenceWriter } from '../serialize/references.js';
-import { nameOf, resolveName } from '../serialize/registry.js';
-import { writeRecord } from '../serialize/writer.js';
-import type { Revision, Storage } from '../storage/storage.js';
+import type { RecordReference } from '../serialize/references.js';
+import type { Storage } from '../storage/storage.js';
 import type { DataManager, DataManagerSavepoint, Synchronizer } from '../transaction/data-manager.js';
 import type { Transaction } from '../transaction/transaction.js';
 import { contextManager, currentManager, type TransactionManager } from '../transaction/transaction-manager.js';
+import { Changes } from './changes.js';
 import type { Poolable } from './connection-pool.js';
+import { Handover } from './handover.js';
+import { ObjectLoader } from './object-loader.js';
 import { type RootView, rootView } from './root-view.js';
 import { StorageShare } from './storage-share.js';
-import { TemporaryStore } from './temporary-store.js';
 
 const logger = new Logger('holdfast.connection');
 
@@ -64,13 +44,6 @@ export interface ConnectionOpening {
   readonly before?: Tid | undefined;
 }
 
-/** What a commit under way has handed to the storage. */
-interface Handover {
-  readonly share: StorageShare;
-  readonly stored: Persistent[];
-  resolved: readonly Oid[];
-}
-
 /**
  * One view of a database: its objects as they were at one instant, and the changes of one transaction.
  *
@@ -85,22 +58,13 @@ export class Connection<Root extends object = Record<string, unknown>>
   readonly #storage: Storage;
   readonly #cache: ObjectCache;
   #opening: ConnectionOpening | undefined;
-  /** The view: revisions before this tid. */
-  #before: Tid = ZERO_TID;
   #invalidationCursor: number;
   #root: RootView<Root> | undefined;
   #joined = false;
-  /** Changed objects, those that have a revision. */
-  readonly #changed = new Set<Persistent>();
-  /** Objects new in this transaction, by their new oid. */
-  readonly #added = new Map<Oid, Persistent>();
+  readonly #changes: Changes;
+  readonly #loader: ObjectLoader;
   readonly #readCurrent = new Map<Persistent, Tid>();
-  #temporary: TemporaryStore | undefined;
   #handover: Handover | undefined;
-  /** While states are taken: objects still to be stored. */
-  #writeQueue: Persistent[] | undefined;
-  /** Where objects that are being stored for the first time were found. */
-  readonly #paths = new Map<Persistent, string>();
   #closeCallbacks: (() => void)[] = [];
 
   /** For `DB`: use `db.open()`. */
@@ -108,6 +72,8 @@ export class Connection<Root extends object = Record<string, unknown>>
     this.#owner = owner;
     this.#storage = owner.storage;
     this.#cache = new ObjectCache(owner.cacheObjectsMax, owner.cacheBytesMax);
+    this.#changes = new Changes(this, this.#storage, this.#cache);
+    this.#loader = new ObjectLoader(this, this.#storage, this.#cache, this.#changes);
     this.#invalidationCursor = owner.invalidations.end;
   }
 
@@ -138,7 +104,7 @@ export class Connection<Root extends object = Record<string, unknown>>
 
   /** Everything before this tid is what the connection sees. */
   get before(): Tid {
-    return this.#before;
+    return this.#loader.before;
   }
 
   /** The time of the storage, in ms since the epoch: a client's is its server's. */
@@ -164,14 +130,7 @@ export class Connection<Root extends object = Record<string, unknown>>
    */
   get(oid: number): Persistent {
     this.#requireOpen('get');
-    const id = toOid(oid);
-    const known = this.#cache.get(id) ?? this.#added.get(id);
-    if (known) return known;
-    const { data, serial } = this.#loadRevision(id);
-    const object = this.#ghost(id, readRecord(data).className);
-    // Making the first ghost of a class may have loaded it.
-    if (object._p_changed === undefined) this.#fill(object, id, data, serial);
-    return object;
+    return this.#loader.get(toOid(oid));
   }
 
   /**
@@ -192,7 +151,7 @@ export class Connection<Root extends object = Record<string, unknown>>
       if (typeof item === 'number' || item instanceof Persistent) want(item);
       else for (const each of item) want(each);
     }
-    await this.#storage.prefetch(oids, this.#before);
+    await this.#storage.prefetch(oids, this.#loader.before);
   }
 
   /** Asks the storage for everything that was committed before this call, and begins a transaction that sees it. */
@@ -204,77 +163,16 @@ export class Connection<Root extends object = Record<string, unknown>>
   }
 
   activate(object: Persistent): void {
-    const oid = object._p_oid as Oid;
     if (this.isClosed) {
       throw new ConnectionStateError(
         `${describe(object)} cannot be loaded: its connection to database '${this.databaseName}' was closed`,
       );
     }
-    const { data, serial } = this.#loadRevision(oid);
-    this.#fill(object, oid, data, serial);
-  }
-
-  #loadRevision(oid: Oid): { data: Uint8Array; serial: Tid } {
-    const saved = this.#temporary?.get(oid);
-    if (saved) return saved;
-    const revision = this.#opening?.before ? this.#loadPast(oid) : this.#storage.loadBefore(oid, this.#before);
-    if (!revision) {
-      throw new ReadConflictError({
-        oid,
-        baseSerial: ZERO_TID,
-        committedSerial: this.#before,
-        reason: 'it has no revision as old as the view of this transaction',
-      });
-    }
-    return { data: revision.data, serial: revision.tid };
-  }
-
-  #loadPast(oid: Oid): Revision {
-    let cause: unknown;
-    try {
-      const revision = this.#storage.loadBefore(oid, this.#before);
-      if (revision) return revision;
-    } catch (error) {
-      if (!(error instanceof ReadConflictError)) throw error;
-      cause = error;
-    }
-    const time = tidToDate(this.#before).toISOString();
-    throw new POSKeyError(
-      oid,
-      cause ? `its state before ${time} was trimmed from history` : `it was made after ${time}`,
-    );
-  }
-
-  #fill(object: Persistent, oid: Oid, data: Uint8Array, serial: Tid): void {
-    if (isBroken(object)) fill(object, data, serial, data.length);
-    else fill(object, readState(data, this.#references), serial, data.length);
-    this.#cache.used(oid, object, data.length);
-  }
-
-  #ghost(oid: Oid, className: string): Persistent {
-    const cls = resolveName(className) as PersistentClass | undefined;
-    const object = cls
-      ? makeGhost(cls, this, oid, (ghost) => this.#cache.addGhost(oid, ghost))
-      : makeBrokenGhost(className, this, oid);
-    if (!cls) this.#cache.addGhost(oid, object);
-    return object;
-  }
-
-  /** Translates between objects and the references of records. */
-  readonly #references: ReferenceReader & ReferenceWriter = {
-    resolve: (reference: RecordReference) =>
-      reference.kind === 'weak' ? new WeakReference(new StoredTarget(this, reference)) : this.#object(reference),
-    isPersistent: (value: object) => value instanceof Persistent || value instanceof WeakReference,
-    reference: (value: object, path: string) =>
-      value instanceof WeakReference ? this.#weakReference(value, path) : this.#reference(value as Persistent, path),
-  };
-
-  #object({ oid, className }: RecordReference): Persistent {
-    return this.#cache.get(oid) ?? this.#added.get(oid) ?? this.#ghost(oid, className);
+    this.#loader.activate(object);
   }
 
   find(reference: RecordReference): Persistent {
-    const object = this.#object(reference);
+    const object = this.#loader.resolve(reference);
     if (object._p_changed === undefined) this.activate(object);
     return object;
   }
@@ -297,9 +195,9 @@ export class Connection<Root extends object = Record<string, unknown>>
       throw argumentTypeError('ARG_PERSISTENT', `${inspect(object)} is no persistent object: only these can be added`);
     }
     if (object._p_jar === this) return;
-    this.#requirePlaceable(object, 'add');
+    this.#changes.requirePlaceable(object, 'add');
     this.#join();
-    this.#adopt(object);
+    this.#changes.adopt(object);
   }
 
   /** Makes the commit fail with `ReadConflictError` if another transaction changes `object` meanwhile. */
@@ -320,7 +218,7 @@ export class Connection<Root extends object = Record<string, unknown>>
         `${describe(object)} cannot be changed: its connection to database '${this.databaseName}' was closed`,
       );
     }
-    if (this.#handover && !this.#writeQueue) {
+    if (this.#handover && !this.#changes.isWriting) {
       throw new CommitUnderWayError(
         `${describe(object)} cannot be changed while a commit is under way: await its promise`,
       );
@@ -333,12 +231,11 @@ export class Connection<Root extends object = Record<string, unknown>>
       );
     }
     this.#join();
-    this.#changed.add(object);
-    this.#writeQueue?.push(object);
+    this.#changes.changed(object);
   }
 
   #join(): void {
-    if (this.#joined || this.#writeQueue) return;
+    if (this.#joined || this.#changes.isWriting) return;
     const { manager, before } = this.#requireOpen('change');
     if (before !== undefined) {
       throw new ReadOnlyHistoryError(
@@ -350,48 +247,12 @@ export class Connection<Root extends object = Record<string, unknown>>
     this.#joined = true;
   }
 
-  #adopt(object: Persistent): Oid {
-    const oid = this.#storage.newOid();
-    adopt(object, this, oid);
-    this.#added.set(oid, object);
-    return oid;
-  }
-
-  #requirePlaceable(object: Persistent, path: string): void {
-    if (object._p_jar === undefined) return;
-    throw new InvalidObjectReference(
-      `${path}: ${describe(object)} belongs to another connection` +
-        ` (database '${object._p_jar.databaseName}'): load it through this one, with get(${String(object._p_oid)})`,
-    );
-  }
-
-  #reference(object: Persistent, path: string): RecordReference {
-    let oid = object._p_oid;
-    if (object._p_jar !== this) {
-      this.#requirePlaceable(object, path);
-      oid = this.#adopt(object);
-      this.#paths.set(object, path);
-      this.#writeQueue?.push(object);
-    }
-    return { oid: oid as Oid, className: classNameOf(object, path), kind: 'strong' };
-  }
-
-  #weakReference(value: WeakReference, path: string): RecordReference {
-    const target = targetOf(value);
-    if (target instanceof Persistent) return { ...this.#reference(target, path), kind: 'weak' };
-    if (target.jar === this) return target.reference;
-    throw new InvalidObjectReference(
-      `${path}: a weak reference to oid ${target.reference.oid} belongs to another connection` +
-        ` (database '${target.jar.databaseName}'): make one to an object of this connection`,
-    );
-  }
-
   // ---------------------------------------------------------------- transaction boundaries
 
   /** For the transaction manager: takes the newest view. */
   newTransaction(): void {
     if (this.#opening?.before !== undefined) {
-      this.#before = this.#opening.before;
+      this.#loader.before = this.#opening.before;
       this.#cache.trim();
       return;
     }
@@ -405,7 +266,7 @@ export class Connection<Root extends object = Record<string, unknown>>
         this.#invalidateEverything,
       );
     }
-    this.#before = (published + 1) as Tid;
+    this.#loader.before = (published + 1) as Tid;
     if (this.#readCurrent.size > 0) this.#readCurrent.clear();
     this.#cache.trim();
   }
@@ -431,178 +292,56 @@ export class Connection<Root extends object = Record<string, unknown>>
   }
 
   abort(_transaction: Transaction): void {
-    for (const object of this.#changed) this.#takeBack(object);
-    for (const [oid, object] of this.#added) {
-      this.#cache.remove(oid);
-      disown(object);
-    }
-    for (const [oid] of this.#temporary?.entries() ?? []) {
-      const object = this.#cache.get(oid);
-      if (object) this.#takeBack(object);
-    }
-    this.#forgetChanges();
+    this.#changes.abort();
+    this.#forgetTransaction();
   }
 
-  #takeBack(object: Persistent): void {
-    const oid = object._p_oid as Oid;
-    if (this.#added.has(oid)) return;
-    makeGhostAgain(object);
-    this.#cache.ghosted(oid);
-  }
-
-  #forgetChanges(): void {
-    this.#changed.clear();
-    this.#added.clear();
+  #forgetTransaction(): void {
     this.#readCurrent.clear();
-    this.#paths.clear();
-    this.#temporary = undefined;
     this.#joined = false;
   }
 
   // ---------------------------------------------------------------- commit
 
   tpcBegin(transaction: Transaction): void {
-    this.#handover = { share: StorageShare.begin(transaction, this.#storage), stored: [], resolved: [] };
+    this.#handover = new Handover(this, StorageShare.begin(transaction, this.#storage), this.#cache);
   }
 
   commit(_transaction: Transaction): void {
-    const { share, stored } = this.#handover as Handover;
-    if (this.#temporary) {
-      this.#saveChanges(this.#temporary);
-      for (const [oid, { data, serial }] of this.#temporary.entries()) {
-        share.store(this, oid, serial, data);
-        const object = this.#cache.get(oid) ?? this.#added.get(oid);
-        if (object && object._p_changed !== undefined) stored.push(object);
-      }
-    } else {
-      this.#takeStates((object, data) => {
-        share.store(this, object._p_oid as Oid, object._p_serial, data);
-        stored.push(object);
-      });
-    }
-    const written = new Set(this.#readCurrent.size > 0 ? stored : []);
-    for (const [object, serial] of this.#readCurrent) {
-      if (!written.has(object)) share.checkCurrentSerial(object._p_oid as Oid, serial);
-    }
-  }
-
-  /** Writes the record of every changed or new object, those included that are found on the way. */
-  #takeStates(store: (object: Persistent, data: Uint8Array) => void): void {
-    // An object is written once, although it may be queued more than once.
-    const queue = [...this.#changed, ...this.#added.values()];
-    this.#writeQueue = queue;
-    try {
-      for (let i = 0; i < queue.length; i++) {
-        const object = queue[i] as Persistent;
-        if (object._p_changed !== true) continue;
-        const path = this.#paths.get(object) ?? (object._p_oid === ROOT_OID ? 'root' : describe(object));
-        const data = writeRecord({
-          className: classNameOf(object, path),
-          state: recordState(object),
-          references: this.#references,
-          path,
-          owner: object,
-        });
-        if (data.length > RECORD_BYTES_WARN) {
-          logger.warning(
-            `${path} has a record of ${data.length} bytes: let its larger parts be persistent objects of their own`,
-          );
-        }
-        store(object, data);
-        // From here on a change is a new one, and is refused while the commit is under way.
-        markStored(object, object._p_serial, data.length);
-      }
-    } finally {
-      this.#writeQueue = undefined;
-      this.#paths.clear();
-    }
+    (this.#handover as Handover).store(this.#changes, this.#readCurrent);
   }
 
   async tpcVote(): Promise<void> {
-    const handover = this.#handover as Handover;
-    handover.resolved = (await handover.share.vote()).resolved;
+    await (this.#handover as Handover).vote();
   }
 
   async tpcFinish(): Promise<Tid> {
-    const { share, resolved } = this.#handover as Handover;
-    const tid = await share.finish();
-    this.#finished(tid, resolved);
+    const tid = await (this.#handover as Handover).finish();
+    this.#committed();
     return tid;
   }
 
   async commitOnePhase(): Promise<Tid> {
-    const { share } = this.#handover as Handover;
-    const { tid, resolved } = await share.commit();
-    this.#finished(tid, resolved);
+    const tid = await (this.#handover as Handover).commit();
+    this.#committed();
     return tid;
   }
 
-  #finished(tid: Tid, resolved: readonly Oid[]): void {
-    const { stored } = this.#handover as Handover;
-    for (const object of stored) {
-      const bytes = object._p_estimatedSize;
-      markStored(object, tid, bytes);
-      this.#cache.used(object._p_oid as Oid, object, bytes);
-    }
-    for (const oid of resolved) {
-      const object = this.#cache.get(oid);
-      if (!object) continue;
-      makeGhostAgain(object);
-      this.#cache.ghosted(oid);
-    }
+  #committed(): void {
     this.#handover = undefined;
-    this.#forgetChanges();
+    this.#changes.forget();
+    this.#forgetTransaction();
   }
 
   async tpcAbort(transaction: Transaction): Promise<void> {
     const handover = this.#handover;
     this.#handover = undefined;
     this.abort(transaction);
-    if (handover) await handover.share.abort();
+    if (handover) await handover.abort();
   }
-
-  // ---------------------------------------------------------------- savepoints
 
   savepoint(): DataManagerSavepoint {
-    this.#temporary ??= new TemporaryStore();
-    const temporary = this.#temporary;
-    this.#saveChanges(temporary);
-    const records = temporary.snapshot();
-    const added = new Map(this.#added);
-    return { rollback: () => this.#rollback(temporary, records, added) };
-  }
-
-  #saveChanges(temporary: TemporaryStore): void {
-    this.#takeStates((object, data) => {
-      temporary.set(object._p_oid as Oid, { data, serial: object._p_serial });
-      this.#cache.used(object._p_oid as Oid, object, data.length);
-    });
-    this.#changed.clear();
-    this.#cache.trim();
-  }
-
-  #rollback(
-    temporary: TemporaryStore,
-    records: ReturnType<TemporaryStore['snapshot']>,
-    added: Map<Oid, Persistent>,
-  ): void {
-    for (const [oid, object] of this.#added) {
-      if (added.has(oid)) continue;
-      // The object stays usable with its values, which may be in the temporary store alone.
-      object._p_activate();
-      this.#added.delete(oid);
-      this.#changed.delete(object);
-      this.#cache.remove(oid);
-      disown(object);
-    }
-    const revert = (object: Persistent | undefined) => {
-      if (!object) return;
-      makeGhostAgain(object);
-      this.#cache.ghosted(object._p_oid as Oid);
-    };
-    for (const object of this.#changed) revert(object);
-    this.#changed.clear();
-    for (const oid of temporary.restore(records)) revert(this.#cache.get(oid) ?? this.#added.get(oid));
+    return this.#changes.savepoint();
   }
 
   // ---------------------------------------------------------------- opening and closing
@@ -610,6 +349,7 @@ export class Connection<Root extends object = Record<string, unknown>>
   /** For `DB`. */
   openWith(opening: ConnectionOpening): void {
     this.#opening = opening;
+    this.#loader.isPast = opening.before !== undefined;
     opening.manager.registerSynch(this);
     if (!opening.manager.explicit || opening.manager.current) this.newTransaction();
   }
@@ -680,23 +420,4 @@ export class Connection<Root extends object = Record<string, unknown>>
     }
     return this.#opening;
   }
-}
-
-function describe(object: Persistent): string {
-  const name = Object.getPrototypeOf(object)?.constructor?.name ?? 'object';
-  return object._p_oid === undefined ? `a new ${name}` : `${name} oid ${object._p_oid}`;
-}
-
-function classNameOf(object: Persistent, path: string): string {
-  if (isBroken(object)) return object._p_brokenClassName;
-  const cls = Object.getPrototypeOf(object).constructor as PersistentClass & { name: string };
-  const name = nameOf(cls);
-  if (name === undefined) {
-    throw new UnregisteredError(
-      `${path}: the class ${cls.name} has no persistent name; add to its module: ` +
-        `persistable('${cls.name.toLowerCase()}', import.meta, { ${cls.name} });`,
-      { path },
-    );
-  }
-  return name;
 }

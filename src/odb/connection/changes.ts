@@ -1,0 +1,251 @@
+import { Logger } from '../../base/index.js';
+import type { ObjectCache } from '../cache/object-cache.js';
+import { InvalidObjectReference, UnregisteredError } from '../errors.js';
+import { type Oid, ROOT_OID } from '../ids.js';
+import { RECORD_BYTES_WARN } from '../limits.js';
+import { isBroken } from '../persistent/broken.js';
+import { describe } from '../persistent/display.js';
+import type { Jar } from '../persistent/jar.js';
+import {
+  adopt,
+  disown,
+  makeGhostAgain,
+  markStored,
+  type PersistentClass,
+  recordState,
+} from '../persistent/lifecycle.js';
+import { Persistent } from '../persistent/persistent.js';
+import { targetOf, WeakReference } from '../persistent/weak-reference.js';
+import type { RecordReference, ReferenceWriter } from '../serialize/references.js';
+import { nameOf } from '../serialize/registry.js';
+import { writeRecord } from '../serialize/writer.js';
+import type { Storage } from '../storage/storage.js';
+import type { DataManagerSavepoint } from '../transaction/data-manager.js';
+import { type TemporaryRecord, TemporaryStore } from './temporary-store.js';
+
+const logger = new Logger('holdfast.connection');
+
+/** What a connection has changed and not yet committed: objects, and records that were saved for savepoints. */
+export class Changes {
+  readonly #jar: Jar;
+  readonly #storage: Storage;
+  readonly #cache: ObjectCache;
+  /** Changed objects, those that have a revision. */
+  readonly #changed = new Set<Persistent>();
+  /** Objects new in this transaction, by their new oid. */
+  readonly #added = new Map<Oid, Persistent>();
+  #temporary: TemporaryStore | undefined;
+  /** While states are taken: objects still to be stored. */
+  #queue: Persistent[] | undefined;
+  /** Where objects that are being stored for the first time were found. */
+  readonly #paths = new Map<Persistent, string>();
+
+  constructor(jar: Jar, storage: Storage, cache: ObjectCache) {
+    this.#jar = jar;
+    this.#storage = storage;
+    this.#cache = cache;
+  }
+
+  /** Whether the records of changes are just being written: what is changed now is stored with them. */
+  get isWriting(): boolean {
+    return this.#queue !== undefined;
+  }
+
+  /** The object that was added under this oid. */
+  added(oid: Oid): Persistent | undefined {
+    return this.#added.get(oid);
+  }
+
+  /** The record that was saved of this object. */
+  saved(oid: Oid): TemporaryRecord | undefined {
+    return this.#temporary?.get(oid);
+  }
+
+  /** An object that has a revision was changed. */
+  changed(object: Persistent): void {
+    this.#changed.add(object);
+    this.#queue?.push(object);
+  }
+
+  /** Gives a new object its place. */
+  adopt(object: Persistent): Oid {
+    const oid = this.#storage.newOid();
+    adopt(object, this.#jar, oid);
+    this.#added.set(oid, object);
+    return oid;
+  }
+
+  /** @throws InvalidObjectReference for an object that has a place elsewhere. */
+  requirePlaceable(object: Persistent, path: string): void {
+    if (object._p_jar === undefined) return;
+    throw new InvalidObjectReference(
+      `${path}: ${describe(object)} belongs to another connection` +
+        ` (database '${object._p_jar.databaseName}'): load it through this one, with get(${String(object._p_oid)})`,
+    );
+  }
+
+  // ---------------------------------------------------------------- writing
+
+  /**
+   * Writes the record of every changed or new object, those included that are found on the way, and gives them to `store`. An object
+   * that is saved already, and was not changed since, is given with the record of then; `object` is `undefined` where it is no longer
+   * loaded.
+   */
+  store(store: (record: TemporaryRecord, oid: Oid, object: Persistent | undefined) => void): void {
+    if (!this.#temporary) {
+      this.#takeStates((object, data) => store({ data, serial: object._p_serial }, object._p_oid as Oid, object));
+      return;
+    }
+    this.#save(this.#temporary);
+    for (const [oid, record] of this.#temporary.entries()) {
+      const object = this.#cache.get(oid) ?? this.#added.get(oid);
+      store(record, oid, object?._p_changed === undefined ? undefined : object);
+    }
+  }
+
+  #takeStates(store: (object: Persistent, data: Uint8Array) => void): void {
+    // An object is written once, although it may be queued more than once.
+    const queue = [...this.#changed, ...this.#added.values()];
+    this.#queue = queue;
+    try {
+      for (let i = 0; i < queue.length; i++) {
+        const object = queue[i] as Persistent;
+        if (object._p_changed !== true) continue;
+        const path = this.#paths.get(object) ?? (object._p_oid === ROOT_OID ? 'root' : describe(object));
+        const data = writeRecord({
+          className: storedClassName(object, path),
+          state: recordState(object),
+          references: this.#references,
+          path,
+          owner: object,
+        });
+        if (data.length > RECORD_BYTES_WARN) {
+          logger.warning(
+            `${path} has a record of ${data.length} bytes: let its larger parts be persistent objects of their own`,
+          );
+        }
+        store(object, data);
+        // From here on a change is a new one, and is refused while the commit is under way.
+        markStored(object, object._p_serial, data.length);
+      }
+    } finally {
+      this.#queue = undefined;
+      this.#paths.clear();
+    }
+  }
+
+  readonly #references: ReferenceWriter = {
+    isPersistent: (value: object) => value instanceof Persistent || value instanceof WeakReference,
+    reference: (value: object, path: string) =>
+      value instanceof WeakReference ? this.#weakReference(value, path) : this.#reference(value as Persistent, path),
+  };
+
+  #reference(object: Persistent, path: string): RecordReference {
+    let oid = object._p_oid;
+    if (object._p_jar !== this.#jar) {
+      this.requirePlaceable(object, path);
+      oid = this.adopt(object);
+      this.#paths.set(object, path);
+      this.#queue?.push(object);
+    }
+    return { oid: oid as Oid, className: storedClassName(object, path), kind: 'strong' };
+  }
+
+  #weakReference(value: WeakReference, path: string): RecordReference {
+    const target = targetOf(value);
+    if (target instanceof Persistent) return { ...this.#reference(target, path), kind: 'weak' };
+    if (target.jar === this.#jar) return target.reference;
+    throw new InvalidObjectReference(
+      `${path}: a weak reference to oid ${target.reference.oid} belongs to another connection` +
+        ` (database '${target.jar.databaseName}'): make one to an object of this connection`,
+    );
+  }
+
+  // ---------------------------------------------------------------- going back
+
+  /** Takes everything back: changed objects become ghosts, added ones lose their place. */
+  abort(): void {
+    for (const object of this.#changed) this.#takeBack(object);
+    for (const [oid, object] of this.#added) {
+      this.#cache.remove(oid);
+      disown(object);
+    }
+    for (const [oid] of this.#temporary?.entries() ?? []) {
+      const object = this.#cache.get(oid);
+      if (object) this.#takeBack(object);
+    }
+    this.forget();
+  }
+
+  #takeBack(object: Persistent): void {
+    if (!this.#added.has(object._p_oid as Oid)) this.#revert(object);
+  }
+
+  #revert(object: Persistent): void {
+    makeGhostAgain(object);
+    this.#cache.ghosted(object._p_oid as Oid);
+  }
+
+  /** Forgets what was changed: it is committed, or taken back. */
+  forget(): void {
+    this.#changed.clear();
+    this.#added.clear();
+    this.#paths.clear();
+    this.#temporary = undefined;
+  }
+
+  /** Marks the present state, to go back to. The changes are saved, so that their objects need not stay loaded. */
+  savepoint(): DataManagerSavepoint {
+    this.#temporary ??= new TemporaryStore();
+    const temporary = this.#temporary;
+    this.#save(temporary);
+    const records = temporary.snapshot();
+    const added = new Map(this.#added);
+    return { rollback: () => this.#rollback(temporary, records, added) };
+  }
+
+  #save(temporary: TemporaryStore): void {
+    this.#takeStates((object, data) => {
+      temporary.set(object._p_oid as Oid, { data, serial: object._p_serial });
+      this.#cache.used(object._p_oid as Oid, object, data.length);
+    });
+    this.#changed.clear();
+    this.#cache.trim();
+  }
+
+  #rollback(
+    temporary: TemporaryStore,
+    records: ReturnType<TemporaryStore['snapshot']>,
+    added: Map<Oid, Persistent>,
+  ): void {
+    for (const [oid, object] of this.#added) {
+      if (added.has(oid)) continue;
+      // The object stays usable with its values, which may be in the temporary store alone.
+      object._p_activate();
+      this.#added.delete(oid);
+      this.#changed.delete(object);
+      this.#cache.remove(oid);
+      disown(object);
+    }
+    for (const object of this.#changed) this.#revert(object);
+    this.#changed.clear();
+    for (const oid of temporary.restore(records)) {
+      const object = this.#cache.get(oid) ?? this.#added.get(oid);
+      if (object) this.#revert(object);
+    }
+  }
+}
+
+function storedClassName(object: Persistent, path: string): string {
+  if (isBroken(object)) return object._p_brokenClassName;
+  const cls = Object.getPrototypeOf(object).constructor as PersistentClass & { name: string };
+  const name = nameOf(cls);
+  if (name === undefined) {
+    throw new UnregisteredError(
+      `${path}: the class ${cls.name} has no persistent name; add to its module: ` +
+        `persistable('${cls.name.toLowerCase()}', import.meta, { ${cls.name} });`,
+      { path },
+    );
+  }
+  return name;
+}

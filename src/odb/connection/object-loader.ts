@@ -1,0 +1,110 @@
+import type { ObjectCache } from '../cache/object-cache.js';
+import { POSKeyError, ReadConflictError } from '../errors.js';
+import { type Oid, type Tid, tidToDate, ZERO_TID } from '../ids.js';
+import { isBroken, makeBrokenGhost } from '../persistent/broken.js';
+import type { Jar } from '../persistent/jar.js';
+import { fill, makeGhost, type PersistentClass } from '../persistent/lifecycle.js';
+import type { Persistent } from '../persistent/persistent.js';
+import { StoredTarget, WeakReference } from '../persistent/weak-reference.js';
+import { readRecord, readState } from '../serialize/reader.js';
+import type { RecordReference, ReferenceReader } from '../serialize/references.js';
+import { resolveName } from '../serialize/registry.js';
+import type { Revision, Storage } from '../storage/storage.js';
+import type { Changes } from './changes.js';
+
+/** Gives each oid the one object that stands for it in a connection, and each ghost its state, as the connection's view shows it. */
+export class ObjectLoader {
+  /** The view: revisions before this tid. */
+  before: Tid = ZERO_TID;
+  /** Whether the view is one of the past, and stays. */
+  isPast = false;
+  readonly #jar: Jar;
+  readonly #storage: Storage;
+  readonly #cache: ObjectCache;
+  readonly #changes: Changes;
+
+  constructor(jar: Jar, storage: Storage, cache: ObjectCache, changes: Changes) {
+    this.#jar = jar;
+    this.#storage = storage;
+    this.#cache = cache;
+    this.#changes = changes;
+  }
+
+  /** The object with this oid. @throws POSKeyError. ReadConflictError. CorruptionError. ClientDisconnected. */
+  get(oid: Oid): Persistent {
+    const known = this.#known(oid);
+    if (known) return known;
+    const { data, serial } = this.#loadRevision(oid);
+    const object = this.#ghost(oid, readRecord(data).className);
+    // Making the first ghost of a class may have loaded it.
+    if (object._p_changed === undefined) this.#fill(object, oid, data, serial);
+    return object;
+  }
+
+  /** The object that a reference of this database means; a ghost, where it is not known yet. */
+  resolve(reference: RecordReference): Persistent {
+    return this.#known(reference.oid) ?? this.#ghost(reference.oid, reference.className);
+  }
+
+  /** Loads the state of a ghost. @throws as `get`. */
+  activate(object: Persistent): void {
+    const oid = object._p_oid as Oid;
+    const { data, serial } = this.#loadRevision(oid);
+    this.#fill(object, oid, data, serial);
+  }
+
+  #known(oid: Oid): Persistent | undefined {
+    return this.#cache.get(oid) ?? this.#changes.added(oid);
+  }
+
+  #loadRevision(oid: Oid): { data: Uint8Array; serial: Tid } {
+    const saved = this.#changes.saved(oid);
+    if (saved) return saved;
+    const revision = this.isPast ? this.#loadPast(oid) : this.#storage.loadBefore(oid, this.before);
+    if (!revision) {
+      throw new ReadConflictError({
+        oid,
+        baseSerial: ZERO_TID,
+        committedSerial: this.before,
+        reason: 'it has no revision as old as the view of this transaction',
+      });
+    }
+    return { data: revision.data, serial: revision.tid };
+  }
+
+  #loadPast(oid: Oid): Revision {
+    let cause: unknown;
+    try {
+      const revision = this.#storage.loadBefore(oid, this.before);
+      if (revision) return revision;
+    } catch (error) {
+      if (!(error instanceof ReadConflictError)) throw error;
+      cause = error;
+    }
+    const time = tidToDate(this.before).toISOString();
+    throw new POSKeyError(
+      oid,
+      cause ? `its state before ${time} was trimmed from history` : `it was made after ${time}`,
+    );
+  }
+
+  #fill(object: Persistent, oid: Oid, data: Uint8Array, serial: Tid): void {
+    if (isBroken(object)) fill(object, data, serial, data.length);
+    else fill(object, readState(data, this.#references), serial, data.length);
+    this.#cache.used(oid, object, data.length);
+  }
+
+  readonly #references: ReferenceReader = {
+    resolve: (reference) =>
+      reference.kind === 'weak' ? new WeakReference(new StoredTarget(this.#jar, reference)) : this.resolve(reference),
+  };
+
+  #ghost(oid: Oid, className: string): Persistent {
+    const cls = resolveName(className) as PersistentClass | undefined;
+    const object = cls
+      ? makeGhost(cls, this.#jar, oid, (ghost) => this.#cache.addGhost(oid, ghost))
+      : makeBrokenGhost(className, this.#jar, oid);
+    if (!cls) this.#cache.addGhost(oid, object);
+    return object;
+  }
+}
