@@ -135,6 +135,7 @@ test('one place knows each secret: LevelDB, sockets, the end of the process, tim
     [/from 'node:net'/, /^zeo\/transport\/|^zeo\/server\//, 'sockets'],
     [/process\.exit\(/, /^cli\//, 'the end of the process'],
     [/(?<![.\w])set(?:Timeout|Interval)\(/, /^base\/clock\.ts$|^testing\//, 'timers'],
+    [/(?<![.\w])setImmediate\b/, /^base\/clock\.ts$|^testing\/|^conformance\/|^async\//, 'turns'],
     [/Math\.random\(/, /^base\//, 'randomness'],
   ];
   for (const [file, text] of texts) {

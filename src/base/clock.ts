@@ -17,6 +17,8 @@ export interface Clock {
    * `ref` is true.
    */
   schedule(delayMs: number, fn: () => void, options?: { ref?: boolean }): Timer;
+  /** Calls `fn` in the next turn of the event loop. Default: `setImmediate`; a simulation has turns of its own. */
+  turn?(fn: () => void): void;
 }
 
 /** The machine's clock and timers. */
@@ -29,6 +31,14 @@ export const systemClock: Clock = {
     return { cancel: () => clearTimeout(timer) };
   },
 };
+
+/** Resolves in the next turn of the event loop: whoever was ready in this one has come first. */
+export function nextTurn(clock: Clock): Promise<void> {
+  return new Promise((resolve) => {
+    if (clock.turn) clock.turn(resolve);
+    else setImmediate(resolve);
+  });
+}
 
 /** Resolves after `delayMs` ms of `clock`; rejects with the signal's reason when `signal` aborts first. */
 export function delay(

@@ -10,7 +10,7 @@ export {
   writeUint32,
   writeUint64,
 } from './bytes.js';
-export { type Clock, delay, systemClock, type Timer } from './clock.js';
+export { type Clock, delay, nextTurn, systemClock, type Timer } from './clock.js';
 export { type Deferred, deferred } from './deferred.js';
 export { type Duration, durationMs, parseDuration, type Size, sizeBytes } from './duration.js';
 export { argumentRangeError, argumentTypeError, BaseError, type ErrorFacts, type Retry, retryOf } from './error.js';

@@ -238,6 +238,7 @@ export abstract class BaseStorage implements Storage {
     const done = pack(
       backend,
       {
+        clock: this.clock,
         begin: (marking) => this.#commits.watch(marking),
         release: (oid) => this.#commits.release(oid),
         end: () => this.#commits.unwatch(),

@@ -1,4 +1,4 @@
-import { type Clock, type Deferred, deferred, Logger } from '../../base/index.js';
+import { type Clock, type Deferred, deferred, Logger, nextTurn } from '../../base/index.js';
 import { ConflictError, ReadConflictError, StorageError } from '../errors.js';
 import { nextTid, type Oid, type Tid, ZERO_TID } from '../ids.js';
 import type { CommitOutcome, ConflictResolver, StorageTransaction } from './storage.js';
@@ -356,7 +356,7 @@ export class CommitCoordinator {
   async #flush(): Promise<void> {
     // What is committed until the end of this turn shares the first flush too, wherever it comes from: a job's finish, and the claim that
     // takes its slot.
-    await new Promise<void>((resolve) => setImmediate(resolve));
+    await nextTurn(this.#clock);
     while (this.#queue.length > 0) {
       const group = this.#queue;
       this.#queue = [];
@@ -374,7 +374,7 @@ export class CommitCoordinator {
         this.#tellWatchers(accepted.tid);
       }
       // Those who commit in company tend to commit again at once: the next flush waits for them until the end of this turn.
-      if (group.length > 1) await new Promise(setImmediate);
+      if (group.length > 1) await nextTurn(this.#clock);
     }
     this.#flushing = undefined;
   }

@@ -8,12 +8,16 @@ import {
   readFileSync,
   realpathSync,
   renameSync,
+  statfsSync,
   statSync,
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { LockFile, LockFileHeldError } from '../../../base/index.js';
 import { FormatVersionError, NotADatabaseError, StorageLockedError } from '../../errors.js';
+import type { Disk, HeldDirectory, LevelOptions } from './disk.js';
+import { openLevel } from './level-reader.js';
+import { openSmallFile } from './small-file.js';
 
 /*
  * A database is a directory:
@@ -35,24 +39,10 @@ export const OIDS = 'oids';
 /** The version of the layout of keys and values. */
 export const FORMAT_VERSION = 1;
 
-/** A directory that this process holds. */
-export interface HeldDirectory {
-  /** With all links resolved. */
-  readonly path: string;
-  /** Where LevelDB keeps its files. */
-  readonly levelFolder: string;
-  readonly lock: LockFile;
-  readonly isNew: boolean;
-  /** Says what the directory is, durably: to be called once a new database can be opened. */
-  mark(): void;
-}
+/** The machine's disk. */
+export const machineDisk: Disk = { hold: holdDirectory };
 
-/**
- * Takes the directory of a database for this process; makes it where it is missing.
- *
- * @throws NotADatabaseError. FormatVersionError. StorageLockedError. Errors of the file system.
- */
-export function holdDirectory(path: string, options: { readonly create: boolean }): HeldDirectory {
+function holdDirectory(path: string, options: { readonly create: boolean }): HeldDirectory {
   const stat = statSync(path, { throwIfNoEntry: false });
   if (!stat) {
     if (!options.create) throw new NotADatabaseError(path, 'there is nothing at this path');
@@ -66,10 +56,62 @@ export function holdDirectory(path: string, options: { readonly create: boolean 
     const isNew = !existsSync(join(real, MARKER));
     if (isNew) requireEmpty(real, options);
     else checkMarker(real);
-    return { path: real, levelFolder: join(real, LEVEL), lock, isNew, mark: () => makeMarker(real) };
+    return new MachineDirectory(real, isNew, lock);
   } catch (error) {
     lock.release();
     throw error;
+  }
+}
+
+class MachineDirectory implements HeldDirectory {
+  readonly levelFolder: string;
+  readonly #lock: LockFile;
+
+  constructor(
+    readonly path: string,
+    readonly isNew: boolean,
+    lock: LockFile,
+  ) {
+    this.levelFolder = join(path, LEVEL);
+    this.#lock = lock;
+  }
+
+  openLevel(options: LevelOptions) {
+    return openLevel(this.levelFolder, options);
+  }
+
+  openFile(name: string) {
+    return openSmallFile(join(this.path, name));
+  }
+
+  mark(): void {
+    makeMarker(this.path);
+  }
+
+  get levelBytes(): number {
+    let bytes = 0;
+    for (const name of readdirSync(this.levelFolder)) {
+      // LevelDB removes files at any time.
+      bytes += statSync(join(this.levelFolder, name), { throwIfNoEntry: false })?.size ?? 0;
+    }
+    return bytes;
+  }
+
+  get freeBytes(): number {
+    const { bavail, bsize } = statfsSync(this.levelFolder);
+    return bavail * bsize;
+  }
+
+  get logNumber(): number {
+    let newest = 0;
+    for (const name of readdirSync(this.levelFolder)) {
+      if (name.endsWith('.log')) newest = Math.max(newest, Number.parseInt(name, 10));
+    }
+    return newest;
+  }
+
+  release(): void {
+    this.#lock.release();
   }
 }
 

@@ -1,6 +1,6 @@
-import { closeSync, constants, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
 import { crc32, Logger, readUint32, readUint64, writeUint32, writeUint64 } from '../../../base/index.js';
 import type { Tid } from '../../ids.js';
+import type { SmallFile } from './disk.js';
 
 const logger = new Logger('holdfast.storage');
 
@@ -22,19 +22,18 @@ export interface ChainPlace {
  * the flushes are durable, so without that it is kept empty.
  */
 export class LastCommitFile {
-  readonly #fd: number;
+  readonly #file: SmallFile;
   readonly #bytes = Buffer.alloc(BYTES);
   #isWarned = false;
 
-  constructor(path: string) {
-    this.#fd = openSync(path, constants.O_RDWR | constants.O_CREAT);
+  constructor(file: SmallFile) {
+    this.#file = file;
   }
 
   /** What was written last; `undefined` when there is nothing, or nothing sound. */
   read(): ChainPlace | undefined {
-    const bytes = Buffer.alloc(BYTES);
-    if (readSync(this.#fd, bytes, 0, BYTES, 0) !== BYTES) return undefined;
-    if (crc32(bytes.subarray(0, 16)) !== readUint32(bytes, 16)) return undefined;
+    const bytes = this.#file.read(BYTES);
+    if (!bytes || crc32(bytes.subarray(0, 16)) !== readUint32(bytes, 16)) return undefined;
     return { sequence: readUint64(bytes, 0), tid: readUint64(bytes, 8) as Tid };
   }
 
@@ -45,7 +44,7 @@ export class LastCommitFile {
     writeUint64(bytes, 8, tid);
     writeUint32(bytes, 16, crc32(bytes.subarray(0, 16)));
     try {
-      writeSync(this.#fd, bytes, 0, BYTES, 0);
+      this.#file.write(bytes);
     } catch (error) {
       if (!this.#isWarned) logger.warning('the mark of the last commit could not be written', error);
       this.#isWarned = true;
@@ -54,10 +53,10 @@ export class LastCommitFile {
 
   /** Empties it. */
   clear(): void {
-    ftruncateSync(this.#fd, 0);
+    this.#file.clear();
   }
 
   close(): void {
-    closeSync(this.#fd);
+    this.#file.close();
   }
 }

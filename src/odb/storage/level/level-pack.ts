@@ -1,5 +1,6 @@
 import type { Oid, Tid } from '../../ids.js';
 import type { PackBackend } from '../pack/pack.js';
+import type { Level } from './disk.js';
 import {
   bookkeepingKey,
   CURRENT_RANGE,
@@ -9,7 +10,7 @@ import {
   oidOfKey,
   olderKey,
 } from './keyspace.js';
-import type { Level, LevelReader } from './level-reader.js';
+import type { LevelReader } from './level-reader.js';
 import type { LevelWriter } from './level-writer.js';
 import type { Upkeep } from './upkeep.js';
 

@@ -4,6 +4,7 @@ import { CorruptionError, POSKeyError, StorageError } from '../../errors.js';
 import { type Oid, type Tid, ZERO_TID } from '../../ids.js';
 import type { Revision } from '../storage.js';
 import { present, trimmedAway } from '../undo.js';
+import type { Level, LevelOptions } from './disk.js';
 import {
   bookkeepingKey,
   currentKey,
@@ -14,21 +15,11 @@ import {
   tidOfRevision,
 } from './keyspace.js';
 
-/** LevelDB with binary keys and values. */
-export type Level = ClassicLevel<Buffer, Buffer>;
-
-/** How {@link openLevel} opens. */
-export interface LevelOptions {
-  readonly createIfMissing: boolean;
-  /** Bytes of uncompressed tables that are kept in memory. Only what the first to open says counts. */
-  readonly cacheSize?: number;
-}
-
 const CACHE_BYTES = 32 * 1024 * 1024;
 
 /** Opens the LevelDB of a storage. Several threads of one process may: the first to open has to be the last to close. */
 export async function openLevel(folder: string, options: LevelOptions): Promise<Level> {
-  const level: Level = new ClassicLevel(folder, {
+  const level = new ClassicLevel<Buffer, Buffer>(folder, {
     keyEncoding: 'buffer',
     valueEncoding: 'buffer',
     multithreading: true,

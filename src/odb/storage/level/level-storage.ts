@@ -1,5 +1,3 @@
-import { readdirSync, statSync } from 'node:fs';
-import { join } from 'node:path';
 import { type Duration, durationMs, Logger, type Size, sizeBytes } from '../../../base/index.js';
 import { CorruptionError, POSKeyError, StorageError } from '../../errors.js';
 import { MAX_TID, type Oid, type Tid, tidFromDate, ZERO_TID } from '../../ids.js';
@@ -18,7 +16,8 @@ import type {
 } from '../storage.js';
 import { dataOrNone, REMOVED, type UndoableRecord } from '../undo.js';
 import type { Problem, VerifyOptions } from '../verify.js';
-import { type HeldDirectory, holdDirectory, LAST_COMMIT, OIDS } from './directory.js';
+import { LAST_COMMIT, machineDisk, OIDS } from './directory.js';
+import type { Disk, EntryRange, HeldDirectory, Level } from './disk.js';
 import {
   commitIdKey,
   decodeNumbers,
@@ -30,7 +29,7 @@ import {
 } from './keyspace.js';
 import { type ChainPlace, LastCommitFile } from './last-commit-file.js';
 import { LevelPack } from './level-pack.js';
-import { type Level, LevelReader, levelError, openLevel } from './level-reader.js';
+import { LevelReader, levelError } from './level-reader.js';
 import { verifyLevel } from './level-verify.js';
 import { LevelWriter } from './level-writer.js';
 import { OidFile } from './oid-file.js';
@@ -93,13 +92,12 @@ export class LevelStorage extends BaseStorage {
     this.#oids = oids;
     this.#reservedOid = Math.max(oids.read() ?? 0, highestOid);
     this.#lastOid = this.#reservedOid;
-    const folder = directory.levelFolder;
     const durable = options.durable ?? true;
     const reader = this.#reader;
     this.#writer = new LevelWriter({
       level,
       reader,
-      folder,
+      directory,
       durable,
       lastCommit,
       written: last,
@@ -120,16 +118,16 @@ export class LevelStorage extends BaseStorage {
    * @throws NotADatabaseError for a file, or a directory with something else in it. StorageLockedError while it is open elsewhere.
    * FormatVersionError. CorruptionError.
    */
-  static async open(path: string, options: LevelStorageOptions = {}): Promise<LevelStorage> {
+  static async open(path: string, options: LevelStorageOptions = {}, disk: Disk = machineDisk): Promise<LevelStorage> {
     const isReadOnly = options.readOnly ?? false;
-    const directory = holdDirectory(path, { create: (options.create ?? true) && !isReadOnly });
+    const directory = disk.hold(path, { create: (options.create ?? true) && !isReadOnly });
     let level: Level | undefined;
     let lastCommit: LastCommitFile | undefined;
     let oids: OidFile | undefined;
     try {
       level = await openDirectory(directory, options);
-      lastCommit = new LastCommitFile(join(directory.path, LAST_COMMIT));
-      oids = new OidFile(join(directory.path, OIDS), { durable: options.durable ?? true });
+      lastCommit = new LastCommitFile(directory.openFile(LAST_COMMIT));
+      oids = new OidFile(directory.openFile(OIDS), { durable: options.durable ?? true });
       const recovered = await recover({ level, name: directory.path, isReadOnly, lastCommit: lastCommit.read() });
       if (options.durable === false) lastCommit.clear();
       if (directory.isNew) directory.mark();
@@ -138,7 +136,7 @@ export class LevelStorage extends BaseStorage {
       lastCommit?.close();
       oids?.close();
       await level?.close();
-      directory.lock.release();
+      directory.release();
       throw levelError(error, directory.path);
     }
   }
@@ -324,13 +322,7 @@ export class LevelStorage extends BaseStorage {
 
   /** Bytes of the files. */
   get size(): number {
-    const { levelFolder } = this.#directory;
-    let bytes = 0;
-    for (const name of readdirSync(levelFolder)) {
-      // LevelDB removes files at any time.
-      bytes += statSync(join(levelFolder, name), { throwIfNoEntry: false })?.size ?? 0;
-    }
-    return bytes;
+    return this.#directory.levelBytes;
   }
 
   protected override nextOid(): Oid {
@@ -377,18 +369,8 @@ export class LevelStorage extends BaseStorage {
     this.#giveBackOids();
     this.#oids.close();
     this.#lastCommit.close();
-    this.#directory.lock.release();
+    this.#directory.release();
   }
-}
-
-/** Which entries of LevelDB are walked. */
-interface EntryRange {
-  readonly gt?: Buffer;
-  readonly gte?: Buffer;
-  readonly lt?: Buffer;
-  readonly lte?: Buffer;
-  readonly reverse?: boolean;
-  readonly limit?: number;
 }
 
 /** What {@link LevelStorage.open} found and made. */
@@ -408,13 +390,11 @@ function keepMsOf(history: History): number | undefined {
   return Math.max(history === 'none' ? 0 : durationMs(history), SNAPSHOT_AGE_MAX_MS);
 }
 
-async function openDirectory(
-  { path, levelFolder, isNew }: HeldDirectory,
-  options: LevelStorageOptions,
-): Promise<Level> {
+async function openDirectory(directory: HeldDirectory, options: LevelStorageOptions): Promise<Level> {
+  const { path, isNew } = directory;
   const cacheSize = options.blockCacheSize === undefined ? {} : { cacheSize: sizeBytes(options.blockCacheSize) };
   try {
-    return await openLevel(levelFolder, { createIfMissing: isNew, ...cacheSize });
+    return await directory.openLevel({ createIfMissing: isNew, ...cacheSize });
   } catch (error) {
     const cause = (error as { cause?: { code?: string } }).cause;
     if (cause?.code === 'LEVEL_CORRUPTION' || !isNew) {

@@ -9,6 +9,7 @@ import {
   Tally,
   type VerifyOptions,
 } from '../verify.js';
+import type { Level } from './disk.js';
 import {
   bookkeepingKey,
   COMMIT_ID_RANGE,
@@ -24,7 +25,7 @@ import {
   tidOfKey,
   transactionKey,
 } from './keyspace.js';
-import { type Level, type LevelReader, levelError } from './level-reader.js';
+import { type LevelReader, levelError } from './level-reader.js';
 
 /** Checks every value of a database on the disk, and that they agree. */
 export async function* verifyLevel(level: Level, reader: LevelReader, options: VerifyOptions): AsyncGenerator<Problem> {

@@ -1,8 +1,8 @@
-import { readdirSync, statfsSync } from 'node:fs';
 import { asBuffer } from '../../../base/index.js';
 import { CorruptionError, StorageError } from '../../errors.js';
 import { type Oid, type Tid, ZERO_TID } from '../../ids.js';
 import type { AcceptedRecord, AcceptedTransaction } from '../commit-coordinator.js';
+import type { Batch, HeldDirectory, Level } from './disk.js';
 import {
   bookkeepingKey,
   commitIdKey,
@@ -21,7 +21,7 @@ import {
   transactionKey,
 } from './keyspace.js';
 import type { ChainPlace, LastCommitFile } from './last-commit-file.js';
-import type { Level, LevelReader } from './level-reader.js';
+import type { LevelReader } from './level-reader.js';
 
 /** Transactions after which a new checkpoint is written. */
 const CHECKPOINT_COMMITS = 1000;
@@ -32,14 +32,12 @@ const FREE_BYTES_MIN = 64 * 1024 * 1024;
 const SYNC = { sync: true } as const;
 const NO_SYNC = { sync: false } as const;
 
-/** Writes that happen together. */
-export type Batch = ReturnType<Level['batch']>;
-
 /** Where a {@link LevelWriter} begins. */
 export interface LevelWriterOptions {
   readonly level: Level;
   readonly reader: LevelReader;
-  readonly folder: string;
+  /** Where it writes to. */
+  readonly directory: Pick<HeldDirectory, 'levelFolder' | 'freeBytes' | 'logNumber'>;
   readonly durable: boolean;
   readonly lastCommit: LastCommitFile;
   readonly written: ChainPlace;
@@ -55,7 +53,7 @@ export interface LevelWriterOptions {
 export class LevelWriter {
   readonly #level: Level;
   readonly #reader: LevelReader;
-  readonly #folder: string;
+  readonly #directory: LevelWriterOptions['directory'];
   readonly #durable: boolean;
   readonly #lastCommit: LastCommitFile;
   #written: ChainPlace;
@@ -69,7 +67,7 @@ export class LevelWriter {
   constructor(options: LevelWriterOptions) {
     this.#level = options.level;
     this.#reader = options.reader;
-    this.#folder = options.folder;
+    this.#directory = options.directory;
     this.#durable = options.durable;
     this.#lastCommit = options.lastCommit;
     this.#written = options.written;
@@ -229,26 +227,17 @@ export class LevelWriter {
   /** After a failed write: has LevelDB write what it has in memory to a table, and begin a new log. */
   async #renewLog(): Promise<void> {
     if (!this.#isLogInDoubt) return;
-    const { bavail, bsize } = statfsSync(this.#folder);
-    if (bavail * bsize < FREE_BYTES_MIN) {
-      throw new StorageError(`the disk of ${this.#folder} is full: make room; nothing is written until then`);
+    const { levelFolder, freeBytes, logNumber: former } = this.#directory;
+    if (freeBytes < FREE_BYTES_MIN) {
+      throw new StorageError(`the disk of ${levelFolder} is full: make room; nothing is written until then`);
     }
-    const former = this.#logNumber();
     await this.#level.compactRange(NOWHERE, NOWHERE);
-    if (this.#logNumber() <= former) {
+    if (this.#directory.logNumber <= former) {
       throw new StorageError(
-        `LevelDB takes no more writes to ${this.#folder} since one failed: close the database and open it again`,
+        `LevelDB takes no more writes to ${levelFolder} since one failed: close the database and open it again`,
       );
     }
     this.#isLogInDoubt = false;
-  }
-
-  #logNumber(): number {
-    let newest = 0;
-    for (const name of readdirSync(this.#folder)) {
-      if (name.endsWith('.log')) newest = Math.max(newest, Number.parseInt(name, 10));
-    }
-    return newest;
   }
 }
 

@@ -1,5 +1,6 @@
 import { CorruptionError } from '../../errors.js';
 import { type Tid, ZERO_TID } from '../../ids.js';
+import type { Level } from './disk.js';
 import {
   bookkeepingKey,
   CURRENT_RANGE,
@@ -14,7 +15,6 @@ import {
   transactionKey,
 } from './keyspace.js';
 import type { ChainPlace } from './last-commit-file.js';
-import type { Level } from './level-reader.js';
 
 /** What a database was found to be at open. */
 export interface Recovered {

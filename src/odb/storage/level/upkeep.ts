@@ -2,6 +2,7 @@ import { asBuffer, type Clock, Logger, Mutex, type Timer } from '../../../base/i
 import { StorageError } from '../../errors.js';
 import { type Oid, type Tid, tidFromDate, ZERO_TID } from '../../ids.js';
 import { OUTCOME_AGE_MAX_MS } from '../../limits.js';
+import type { Batch, Level } from './disk.js';
 import {
   bookkeepingKey,
   commitIdsBefore,
@@ -14,8 +15,7 @@ import {
   tidOfRevision,
   transactionKey,
 } from './keyspace.js';
-import type { Level, LevelReader } from './level-reader.js';
-import type { Batch } from './level-writer.js';
+import type { LevelReader } from './level-reader.js';
 
 const logger = new Logger('holdfast.storage');
 

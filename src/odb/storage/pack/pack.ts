@@ -1,3 +1,4 @@
+import { type Clock, nextTurn } from '../../../base/index.js';
 import type { Oid, Tid } from '../../ids.js';
 import type { PackOptions } from '../storage.js';
 import { type Graph, Marking } from './marking.js';
@@ -24,6 +25,7 @@ export interface PackBackend {
 
 /** How the packing takes part in commits. */
 export interface PackCommits {
+  readonly clock: Clock;
   /** Has commits ask the marking; resolves once all that were accepted before are written. */
   begin(marking: Marking): Promise<void>;
   /** Whether nobody is about to write the object; what is known of it is forgotten. */
@@ -52,7 +54,7 @@ export async function pack(backend: PackBackend, commits: PackCommits, options: 
     }
     while (!marking.step(STEP_OBJECTS)) {
       onProgress?.({ phase: 'mark', objects: marking.markedCount });
-      await turn();
+      await nextTurn(commits.clock);
       signal?.throwIfAborted();
     }
     let objects = 0;
@@ -70,8 +72,4 @@ export async function pack(backend: PackBackend, commits: PackCommits, options: 
   } finally {
     commits.end();
   }
-}
-
-function turn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }
