@@ -2,6 +2,10 @@ import type { Block } from './parse.js';
 
 /** Matches a statement that says what it results in. */
 const ASSERTION = /^(\s*)(?!\/\/)(\S.*?);?\s*\/\/ => (.*)$/;
+/** The same, where the result has a line of its own below. */
+const RESULT = /^\s*\/\/ => /;
+/** A statement that begins and ends on its line. */
+const STATEMENT = /^\s*(?![})\].]|\/\/)\S.*;$/;
 
 /**
  * The module that the `ts` blocks of one session make up. Each line stands where it stands in the document, so that whatever names a
@@ -11,10 +15,27 @@ export function programOf(blocks: readonly Block[]): string {
   const lines: string[] = ["import { __check, __step } from './__harness.js';"];
   blocks.forEach((block, index) => {
     while (lines.length < block.line - 1) lines.push('');
-    for (const line of block.code.split('\n')) lines.push(asserted(line));
-    lines[lines.length - 1] += ` ;await __step(${index});`;
+    for (const line of joined(block)) lines.push(asserted(line));
+    // In place of the fence that ends the block.
+    lines.push(`;await __step(${index});`);
   });
   return `${lines.join('\n')}\n`;
+}
+
+/** The lines of a block, each result on the line of its statement. @throws Error that names the line of a result of nothing. */
+function joined(block: Block): string[] {
+  const lines = block.code.split('\n');
+  for (let i = 0; i < lines.length; i++) {
+    const line = lines[i] as string;
+    if (!RESULT.test(line)) continue;
+    const statement = lines[i - 1] ?? '';
+    if (!STATEMENT.test(statement)) {
+      throw new Error(`line ${block.line + i}: a result stands behind its statement, or below one of a single line`);
+    }
+    lines[i - 1] = `${statement} ${line.trim()}`;
+    lines[i] = '';
+  }
+  return lines;
 }
 
 function asserted(line: string): string {
