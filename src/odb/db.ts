@@ -11,6 +11,7 @@ import { InvalidationLog } from './cache/invalidation-log.js';
 import { recordConflictResolver } from './connection/conflict-resolution.js';
 import { Connection, type ConnectionOwner } from './connection/connection.js';
 import { ConnectionPool } from './connection/connection-pool.js';
+import type { ConnectionSet, Databases } from './connection/connection-set.js';
 import {
   type RevisionInfo,
   revisionInfo,
@@ -36,8 +37,15 @@ import {
 
 /** Options of {@link DB.open}; those of the storage may stand beside them. */
 export interface DBOptions extends StorageOptions {
-  /** Name within a multi-database, and in messages. Default: `'unnamed'`. */
+  /** Name among the databases that are open together, and in messages. Default: `'unnamed'`. */
   readonly databaseName?: string;
+  /**
+   * The databases that are open together, by name: one map, given to each of them. A database enters it when it is opened, and leaves it
+   * when it is closed. Default: a map of its own.
+   */
+  readonly databases?: Databases;
+  /** Whether objects may refer to objects of other databases. Default: true. */
+  readonly crossReferences?: boolean;
   /** Connections that are kept for reuse. Default: 7. */
   readonly poolSize?: number;
   /** Objects that a connection keeps loaded. Default: 10,000. */
@@ -80,13 +88,15 @@ export class DB<Root extends object = Record<string, unknown>> {
   readonly #owner: ConnectionOwner;
   readonly #unsubscribe: () => void;
   readonly #refuseDefaultManager: boolean;
-  /** Open connections that show the past, and before which transaction. */
-  readonly #pasts = new Map<object, Tid>();
+  readonly #databases: Databases;
   #closing: Promise<void> | undefined;
 
   private constructor(storage: Storage, options: DBOptions) {
     this.storage = storage;
     this.databaseName = options.databaseName ?? 'unnamed';
+    const databases = options.databases ?? new Map();
+    requireFree(this.databaseName, databases);
+    this.#databases = databases;
     this.#refuseDefaultManager = options.refuseDefaultManager ?? false;
     this.#pool = new ConnectionPool(options.poolSize ?? 7, this.databaseName);
     const invalidations = new InvalidationLog();
@@ -98,21 +108,27 @@ export class DB<Root extends object = Record<string, unknown>> {
       invalidations,
       cacheObjectsMax: options.cacheSize ?? 10_000,
       cacheBytesMax: sizeBytes(options.cacheBytes ?? '64MB'),
+      databases,
+      crossReferences: options.crossReferences ?? true,
+      pasts: new Map(),
       giveBack: (connection) => this.#pool.giveBack(connection as unknown as Connection<Root>),
     };
+    databases.set(this.databaseName, this as unknown as DB);
   }
 
   /**
    * Opens a database, and makes its root object if it is new.
    *
    * @param storage a storage, or where to find one: `memory:`, a path, `zeo://host:port`.
-   * @throws NotADatabaseError. StorageLockedError. FormatVersionError. CorruptionError. ClientDisconnected.
+   * @throws NotADatabaseError. StorageLockedError. FormatVersionError. CorruptionError. ClientDisconnected. RangeError
+   * (`ARG_DATABASE_NAME`) when another of `databases` has the name.
    */
   static async open<Root extends object = Record<string, unknown>>(
     storage: Storage | string,
     options: DBOptions = {},
   ): Promise<DB<Root>> {
     refuseDuringImport('DB.open');
+    checkNames(options);
     const opened =
       typeof storage === 'string'
         ? await openStorage(storage, { ...options, conflictResolver: recordConflictResolver })
@@ -158,15 +174,14 @@ export class DB<Root extends object = Record<string, unknown>> {
     const connection =
       before === undefined
         ? this.#pool.take(() => new Connection<Root>(this.#owner))
-        : new Connection<Root>({ ...this.#owner, giveBack: (past) => this.#closePast(past) });
-    if (before !== undefined) this.#pasts.set(connection, before);
+        : new Connection<Root>({ ...this.#owner, giveBack: (past) => past.discard() });
     connection.openWith(opening);
     return connection;
   }
 
-  #closePast(connection: Connection): void {
-    this.#pasts.delete(connection);
-    connection.discard();
+  /** For sets of connections: one that is opened and closed together with those of other databases. */
+  connectionFor(set: ConnectionSet): Connection {
+    return new Connection(this.#owner, set);
   }
 
   /**
@@ -252,7 +267,7 @@ export class DB<Root extends object = Record<string, unknown>> {
     const present = (this.storage.lastTransaction() + 1) as Tid;
     const isPresent = options.before === undefined && days === 0;
     const asked = isPresent ? present : tidFromDate(new Date(Math.max(0, atMs)));
-    const before = Math.min(asked, present, ...this.#pasts.values()) as Tid;
+    const before = Math.min(asked, present, ...this.#owner.pasts.values()) as Tid;
     return this.storage.pack({ before, references: strongReferences, signal, onProgress });
   }
 
@@ -263,6 +278,11 @@ export class DB<Root extends object = Record<string, unknown>> {
    */
   async history(oid: number, size = 1): Promise<RevisionInfo[]> {
     return (await this.storage.history(toOid(oid), size)).map(revisionInfo);
+  }
+
+  /** The databases that are open together with this one, itself among them, by name. */
+  get databases(): ReadonlyMap<string, DB> {
+    return this.#databases;
   }
 
   /** Connections that are kept for reuse; may be changed. */
@@ -286,6 +306,7 @@ export class DB<Root extends object = Record<string, unknown>> {
   }
 
   async #close(): Promise<void> {
+    if (this.#databases.get(this.databaseName) === (this as unknown as DB)) this.#databases.delete(this.databaseName);
     this.#unsubscribe();
     this.#pool.clear();
     await this.storage.close();
@@ -298,6 +319,26 @@ export class DB<Root extends object = Record<string, unknown>> {
   [inspect.custom](): string {
     return `<DB '${this.databaseName}' on ${this.storage.name}>`;
   }
+}
+
+/** @throws TypeError (`ARG_DATABASES`, `ARG_DATABASE_NAME`). RangeError (`ARG_DATABASE_NAME`) for a name that is taken. */
+function checkNames({ databaseName = 'unnamed', databases }: DBOptions): void {
+  if (typeof databaseName !== 'string' || databaseName === '') {
+    throw argumentTypeError('ARG_DATABASE_NAME', `${inspect(databaseName)} is no name for a database: give a text`);
+  }
+  if (databases === undefined) return;
+  if (!(databases instanceof Map)) {
+    throw argumentTypeError('ARG_DATABASES', `${inspect(databases)} is no collection of databases: give a Map`);
+  }
+  requireFree(databaseName, databases);
+}
+
+function requireFree(databaseName: string, databases: Databases): void {
+  if (!databases.has(databaseName)) return;
+  throw argumentRangeError(
+    'ARG_DATABASE_NAME',
+    `there is a database '${databaseName}' in this collection already: give each a databaseName of its own`,
+  );
 }
 
 /** Transactions that are asked for at a time. */

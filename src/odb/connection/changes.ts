@@ -5,7 +5,6 @@ import { type Oid, ROOT_OID } from '../ids.js';
 import { RECORD_BYTES_WARN } from '../limits.js';
 import { isBroken } from '../persistent/broken.js';
 import { describe } from '../persistent/display.js';
-import type { Jar } from '../persistent/jar.js';
 import {
   adopt,
   disown,
@@ -21,29 +20,35 @@ import { nameOf } from '../serialize/registry.js';
 import { writeRecord } from '../serialize/writer.js';
 import type { Storage } from '../storage/storage.js';
 import type { DataManagerSavepoint } from '../transaction/data-manager.js';
+import type { Connection } from './connection.js';
+import type { ConnectionSet } from './connection-set.js';
 import { type TemporaryRecord, TemporaryStore } from './temporary-store.js';
 
 const logger = new Logger('holdfast.connection');
 
 /** What a connection has changed and not yet committed: objects, and records that were saved for savepoints. */
 export class Changes {
-  readonly #jar: Jar;
+  readonly #jar: Connection;
   readonly #storage: Storage;
   readonly #cache: ObjectCache;
+  readonly #set: ConnectionSet;
   /** Changed objects, those that have a revision. */
   readonly #changed = new Set<Persistent>();
   /** Objects new in this transaction, by their new oid. */
   readonly #added = new Map<Oid, Persistent>();
+  /** Those among the new objects that have their place because something reached them. */
+  readonly #reached = new Set<Persistent>();
   #temporary: TemporaryStore | undefined;
   /** While states are taken: objects still to be stored. */
   #queue: Persistent[] | undefined;
   /** Where objects that are being stored for the first time were found. */
   readonly #paths = new Map<Persistent, string>();
 
-  constructor(jar: Jar, storage: Storage, cache: ObjectCache) {
+  constructor(jar: Connection, storage: Storage, cache: ObjectCache, set: ConnectionSet) {
     this.#jar = jar;
     this.#storage = storage;
     this.#cache = cache;
+    this.#set = set;
   }
 
   /** Whether the records of changes are just being written: what is changed now is stored with them. */
@@ -54,6 +59,16 @@ export class Changes {
   /** The object that was added under this oid. */
   added(oid: Oid): Persistent | undefined {
     return this.#added.get(oid);
+  }
+
+  /** Whether the object is new, and has its place because something reached it. */
+  isPlacedByReach(object: Persistent): boolean {
+    return this.#reached.has(object);
+  }
+
+  /** A new object is to have the place that it has, whatever else reaches it. */
+  confirm(object: Persistent): void {
+    this.#reached.delete(object);
   }
 
   /** The record that was saved of this object. */
@@ -141,23 +156,37 @@ export class Changes {
   };
 
   #reference(object: Persistent, path: string): RecordReference {
-    let oid = object._p_oid;
-    if (object._p_jar !== this.#jar) {
-      this.requirePlaceable(object, path);
-      oid = this.adopt(object);
+    const jar = object._p_jar;
+    if (jar === undefined) {
+      this.adopt(object);
+      this.#reached.add(object);
       this.#paths.set(object, path);
       this.#queue?.push(object);
+    } else if (jar !== this.#jar) {
+      this.#set.requireReferable(object, this.#jar, path);
     }
-    return { oid: oid as Oid, className: storedClassName(object, path), kind: 'strong' };
+    const reference = { oid: object._p_oid as Oid, className: storedClassName(object, path), kind: 'strong' } as const;
+    return jar === undefined || jar === this.#jar ? reference : { ...reference, databaseName: jar.databaseName };
   }
 
   #weakReference(value: WeakReference, path: string): RecordReference {
     const target = targetOf(value);
     if (target instanceof Persistent) return { ...this.#reference(target, path), kind: 'weak' };
-    if (target.jar === this.#jar) return target.reference;
+    const { jar, reference } = target;
+    if (jar === this.#jar) return reference;
+    const databaseName = reference.databaseName ?? jar.databaseName;
+    if (!this.#set.has(jar)) {
+      throw new InvalidObjectReference(
+        `${path}: a weak reference to oid ${reference.oid} belongs to another connection` +
+          ` (database '${databaseName}'): make one to an object of this connection`,
+      );
+    }
+    const { oid, className, kind } = reference;
+    if (databaseName === this.#jar.databaseName) return { oid, className, kind };
+    if (this.#jar.allowsCrossReferences) return { oid, className, kind, databaseName };
     throw new InvalidObjectReference(
-      `${path}: a weak reference to oid ${target.reference.oid} belongs to another connection` +
-        ` (database '${target.jar.databaseName}'): make one to an object of this connection`,
+      `${path}: a weak reference leads to the database '${databaseName}', and '${this.#jar.databaseName}' was opened with ` +
+        'crossReferences: false',
     );
   }
 
@@ -190,6 +219,7 @@ export class Changes {
   forget(): void {
     this.#changed.clear();
     this.#added.clear();
+    this.#reached.clear();
     this.#paths.clear();
     this.#temporary = undefined;
   }
@@ -223,6 +253,7 @@ export class Changes {
       // The object stays usable with its values, which may be in the temporary store alone.
       object._p_activate();
       this.#added.delete(oid);
+      this.#reached.delete(object);
       this.#changed.delete(object);
       this.#cache.remove(oid);
       disown(object);

@@ -17,6 +17,7 @@ import type { Transaction } from '../transaction/transaction.js';
 import { contextManager, currentManager, type TransactionManager } from '../transaction/transaction-manager.js';
 import { Changes } from './changes.js';
 import type { Poolable } from './connection-pool.js';
+import { ConnectionSet } from './connection-set.js';
 import { Handover } from './handover.js';
 import { ObjectLoader } from './object-loader.js';
 import { type RootView, rootView } from './root-view.js';
@@ -32,6 +33,12 @@ export interface ConnectionOwner {
   readonly invalidations: InvalidationLog;
   readonly cacheObjectsMax: number;
   readonly cacheBytesMax: number;
+  /** The databases that are open together with this one, itself among them. */
+  readonly databases: ReadonlyMap<string, DB>;
+  /** Whether objects of this database may refer to objects of others. */
+  readonly crossReferences: boolean;
+  /** Open connections that show the past, and before which transaction. */
+  readonly pasts: Map<object, Tid>;
   giveBack(connection: Connection): void;
 }
 
@@ -66,14 +73,16 @@ export class Connection<Root extends object = Record<string, unknown>>
   readonly #readCurrent = new Map<Persistent, Tid>();
   #handover: Handover | undefined;
   #closeCallbacks: (() => void)[] = [];
+  readonly #set: ConnectionSet;
 
-  /** For `DB`: use `db.open()`. */
-  constructor(owner: ConnectionOwner) {
+  /** For `DB`: use `db.open()`. With a `set`, the connection is opened and closed together with the others in it. */
+  constructor(owner: ConnectionOwner, set?: ConnectionSet) {
     this.#owner = owner;
     this.#storage = owner.storage;
+    this.#set = set ?? new ConnectionSet(this as unknown as Connection, owner.databases);
     this.#cache = new ObjectCache(owner.cacheObjectsMax, owner.cacheBytesMax);
-    this.#changes = new Changes(this, this.#storage, this.#cache);
-    this.#loader = new ObjectLoader(this, this.#storage, this.#cache, this.#changes);
+    this.#changes = new Changes(this as unknown as Connection, this.#storage, this.#cache, this.#set);
+    this.#loader = new ObjectLoader(this, this.#storage, this.#cache, this.#changes, this.#set);
     this.#invalidationCursor = owner.invalidations.end;
   }
 
@@ -143,7 +152,7 @@ export class Connection<Root extends object = Record<string, unknown>>
     const oids: Oid[] = [];
     const want = (item: number | Persistent) => {
       const oid = typeof item === 'number' ? toOid(item) : item._p_oid;
-      if (oid === undefined) return;
+      if (oid === undefined || (typeof item !== 'number' && item._p_jar !== this)) return;
       const object = this.#cache.get(oid);
       if (!object || object._p_changed === undefined) oids.push(oid);
     };
@@ -154,10 +163,10 @@ export class Connection<Root extends object = Record<string, unknown>>
     await this.#storage.prefetch(oids, this.#loader.before);
   }
 
-  /** Asks the storage for everything that was committed before this call, and begins a transaction that sees it. */
+  /** Asks the storages of all connections of the set for what was committed before this call, and begins a transaction that sees it. */
   async sync(): Promise<void> {
     const { manager } = this.#requireOpen('sync');
-    await this.#storage.sync();
+    await Promise.all([...this.#set.members.values()].map(({ storage }) => storage.sync()));
     if (manager.explicit && manager.current) manager.current.abort();
     manager.begin();
   }
@@ -172,13 +181,47 @@ export class Connection<Root extends object = Record<string, unknown>>
   }
 
   find(reference: RecordReference): Persistent {
+    this.#requireOpen('find');
     const object = this.#loader.resolve(reference);
-    if (object._p_changed === undefined) this.activate(object);
+    if (object._p_changed === undefined) object._p_activate();
     return object;
+  }
+
+  /** For connections of the same set: the object that a reference of this database means. */
+  resolve(reference: RecordReference): Persistent {
+    return this.#loader.own(reference);
   }
 
   get clock(): Clock {
     return this.#storage.clock;
+  }
+
+  // ---------------------------------------------------------------- other databases
+
+  /**
+   * The connection to another database that is open together with this one: always the same, under the same transaction manager,
+   * opened and closed together with this one.
+   *
+   * @throws LookupError for a name that is not known. ConnectionStateError after close.
+   */
+  getConnection<Other extends object = Record<string, unknown>>(databaseName: string): Connection<Other> {
+    this.#requireOpen('getConnection');
+    return this.#set.get(databaseName) as unknown as Connection<Other>;
+  }
+
+  /** The connections of the set that there are so far, this one among them, by the names of their databases. */
+  get connections(): ReadonlyMap<string, Connection> {
+    return this.#set.members;
+  }
+
+  /** Whether objects of this database may refer to objects of others. */
+  get allowsCrossReferences(): boolean {
+    return this.#owner.crossReferences;
+  }
+
+  /** For the set: whether the object is new in this transaction, and has its place because something reached it. */
+  isPlacedByReach(object: Persistent): boolean {
+    return this.#changes.isPlacedByReach(object);
   }
 
   // ---------------------------------------------------------------- changing
@@ -194,7 +237,10 @@ export class Connection<Root extends object = Record<string, unknown>>
     if (!(object instanceof Persistent)) {
       throw argumentTypeError('ARG_PERSISTENT', `${inspect(object)} is no persistent object: only these can be added`);
     }
-    if (object._p_jar === this) return;
+    if (object._p_jar === this) {
+      this.#changes.confirm(object);
+      return;
+    }
     this.#changes.requirePlaceable(object, 'add');
     this.#join();
     this.#changes.adopt(object);
@@ -346,12 +392,19 @@ export class Connection<Root extends object = Record<string, unknown>>
 
   // ---------------------------------------------------------------- opening and closing
 
-  /** For `DB`. */
+  /** For `DB`: opens this connection, with the others of its set. */
   openWith(opening: ConnectionOpening): void {
+    this.#set.open(opening);
+  }
+
+  /** For the set: opens this connection. */
+  openMember(opening: ConnectionOpening): void {
     this.#opening = opening;
-    this.#loader.isPast = opening.before !== undefined;
-    opening.manager.registerSynch(this);
-    if (!opening.manager.explicit || opening.manager.current) this.newTransaction();
+    const { manager, before } = opening;
+    this.#loader.isPast = before !== undefined;
+    if (before !== undefined) this.#owner.pasts.set(this, before);
+    manager.registerSynch(this);
+    if (!manager.explicit || manager.current) this.newTransaction();
   }
 
   /** Calls `fn` once, when the connection is closed. */
@@ -360,18 +413,25 @@ export class Connection<Root extends object = Record<string, unknown>>
   }
 
   /**
-   * Gives the connection back to its database, with its cache. Closing twice does nothing.
+   * Gives the connection back to its database, with its cache; those to other databases, got by `getConnection` or by following
+   * references, are closed with it. Closing twice does nothing.
    *
    * @throws ConnectionStateError when there are changes that were neither committed nor aborted.
    */
   close(): void {
-    const opening = this.#opening;
-    if (!opening) return;
-    if (this.#joined) {
-      throw new ConnectionStateError(
-        `a connection to database '${this.databaseName}' has changes that were neither committed nor aborted: do either, then close it`,
-      );
-    }
+    if (this.#opening) this.#set.close();
+  }
+
+  /** For the set: that the connection can be closed. @throws ConnectionStateError. */
+  requireSettled(): void {
+    if (!this.#joined) return;
+    throw new ConnectionStateError(
+      `a connection to database '${this.databaseName}' has changes that were neither committed nor aborted: do either, then close it`,
+    );
+  }
+
+  /** For the set: closes this connection. */
+  closeMember(): void {
     for (const fn of this.#closeCallbacks.splice(0)) {
       try {
         fn();
@@ -379,9 +439,11 @@ export class Connection<Root extends object = Record<string, unknown>>
         logger.error('a close callback failed', error);
       }
     }
-    opening.manager.unregisterSynch(this);
+    this.#opening?.manager.unregisterSynch(this);
     this.#opening = undefined;
     this.#readCurrent.clear();
+    this.#owner.pasts.delete(this);
+    // The others of the set are kept with the first one, and are not known to the pools of their databases.
     this.#owner.giveBack(this as unknown as Connection);
   }
 
@@ -389,9 +451,9 @@ export class Connection<Root extends object = Record<string, unknown>>
     this.close();
   }
 
-  /** For the pool: lets go of all objects. */
+  /** For the pool: lets go of all objects, and of the connections that are kept with this one. */
   discard(): void {
-    this.#cache.minimize();
+    this.#set.minimize();
     this.#root = undefined;
   }
 

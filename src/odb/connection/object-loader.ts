@@ -11,6 +11,7 @@ import type { RecordReference, ReferenceReader } from '../serialize/references.j
 import { resolveName } from '../serialize/registry.js';
 import type { Revision, Storage } from '../storage/storage.js';
 import type { Changes } from './changes.js';
+import type { ConnectionSet } from './connection-set.js';
 
 /** Gives each oid the one object that stands for it in a connection, and each ghost its state, as the connection's view shows it. */
 export class ObjectLoader {
@@ -22,12 +23,14 @@ export class ObjectLoader {
   readonly #storage: Storage;
   readonly #cache: ObjectCache;
   readonly #changes: Changes;
+  readonly #set: ConnectionSet;
 
-  constructor(jar: Jar, storage: Storage, cache: ObjectCache, changes: Changes) {
+  constructor(jar: Jar, storage: Storage, cache: ObjectCache, changes: Changes, set: ConnectionSet) {
     this.#jar = jar;
     this.#storage = storage;
     this.#cache = cache;
     this.#changes = changes;
+    this.#set = set;
   }
 
   /** The object with this oid. @throws POSKeyError. ReadConflictError. CorruptionError. ClientDisconnected. */
@@ -41,8 +44,15 @@ export class ObjectLoader {
     return object;
   }
 
-  /** The object that a reference of this database means; a ghost, where it is not known yet. */
+  /** The object that a reference means; a ghost, where it is not known yet. */
   resolve(reference: RecordReference): Persistent {
+    const { databaseName } = reference;
+    if (databaseName === undefined || databaseName === this.#jar.databaseName) return this.own(reference);
+    return this.#set.resolve(databaseName, reference);
+  }
+
+  /** The object of this database that a reference means. */
+  own(reference: RecordReference): Persistent {
     return this.#known(reference.oid) ?? this.#ghost(reference.oid, reference.className);
   }
 
