@@ -15,7 +15,7 @@ export {
   setLogSink,
 } from '../base/index.js';
 export { type ClassCount, type ClassStatisticsOptions, classStatistics } from './class-statistics.js';
-export { recordConflictResolver } from './connection/conflict-resolution.js';
+export { type MergeableClass, recordConflictResolver } from './connection/conflict-resolution.js';
 export { Connection } from './connection/connection.js';
 export type { Databases } from './connection/connection-set.js';
 export type { RootView } from './connection/root-view.js';
@@ -73,6 +73,7 @@ export { CompositeQueue, PersistentQueue } from './persistent/queue.js';
 export { RotatingForest, type RotatingForestOptions } from './persistent/rotating-forest.js';
 export { WeakReference } from './persistent/weak-reference.js';
 export { checkedReferences, readOpaqueState, readRecord, strongReferences } from './serialize/reader.js';
+export { PersistentReference } from './serialize/references.js';
 export { nameOf, persistable, persistableModules, registerInternal, resolveName } from './serialize/registry.js';
 export { type CopyOptions, type CopyProgress, copyTransactions } from './storage/copy.js';
 export type {

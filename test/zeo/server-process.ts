@@ -1,16 +1,19 @@
 // A process that serves a storage, told by its parent what to do: in memory, or the directory of its arguments.
 import { setLogSink } from '#src/base/index.js';
+import { recordConflictResolver } from '#src/odb/index.js';
 import { LevelStorage } from '#src/odb/storage/level/level-storage.js';
 import { MemoryStorage } from '#src/odb/storage/memory-storage.js';
 import { type ServerOptions, StorageServer } from '#src/zeo/index.js';
 import { concatResolver } from '../odb/remote/resolver.js';
 
-const { path, resolves, address, ...options } = JSON.parse(process.argv[2] ?? '{}') as Partial<ServerOptions> & {
+const RESOLVERS = { texts: concatResolver, records: recordConflictResolver };
+
+const { path, merges, address, ...options } = JSON.parse(process.argv[2] ?? '{}') as Partial<ServerOptions> & {
   path?: string;
-  resolves?: boolean;
+  merges?: keyof typeof RESOLVERS;
 };
 setLogSink(({ level, message }) => process.send?.({ kind: 'log', level, message }));
-const resolver = resolves ? { conflictResolver: concatResolver } : {};
+const resolver = merges ? { conflictResolver: RESOLVERS[merges] } : {};
 const storage = path === undefined ? new MemoryStorage(resolver) : await LevelStorage.open(path, resolver);
 const server = await StorageServer.listen({ storage, address: address ?? 0, ...options });
 

@@ -6,7 +6,8 @@ import type { ServerStats } from '#src/zeo/index.js';
 interface Options {
   readonly path?: string;
   readonly address?: string;
-  readonly resolves?: boolean;
+  /** What it merges. Default: nothing, so that its clients have to. */
+  readonly merges?: 'texts' | 'records';
   readonly invalidationQueueSize?: number;
   readonly readOnly?: boolean;
   readonly maxFrame?: string;

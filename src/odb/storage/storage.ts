@@ -270,7 +270,8 @@ export interface ConflictResolver {
   /**
    * The merged record of `oid`, whose revision `base` was changed to `committed` by others and to `mine` by the caller.
    * Returns `undefined` when the class of the record is not known here, so that somebody else may be able to.
-   * @throws ConflictError when the class is known and the changes do not merge.
+   * @throws ConflictError when the class is known and the changes do not merge; without a `reason` when something within them is not
+   * known here.
    */
   resolve(request: ConflictRequest): Uint8Array | undefined;
 }
