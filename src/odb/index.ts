@@ -18,6 +18,7 @@ export { type ClassCount, type ClassStatisticsOptions, classStatistics } from '.
 export { type MergeableClass, recordConflictResolver } from './connection/conflict-resolution.js';
 export { Connection } from './connection/connection.js';
 export type { Databases } from './connection/connection-set.js';
+export type { ExportDestination, ImportSource, TransferOptions, TransferProgress } from './connection/export-import.js';
 export type { RootView } from './connection/root-view.js';
 export { type RevisionInfo, type TransactionInfo, transactionInfo } from './connection/transaction-info.js';
 export { DB, type DBOptions, type DBPackOptions, type OpenOptions, type TransactionFilter } from './db.js';

@@ -1,7 +1,7 @@
 import { Logger } from '../../base/index.js';
 import type { ObjectCache } from '../cache/object-cache.js';
 import { InvalidObjectReference, UnregisteredError } from '../errors.js';
-import { type Oid, ROOT_OID } from '../ids.js';
+import { type Oid, ROOT_OID, ZERO_TID } from '../ids.js';
 import { RECORD_BYTES_WARN } from '../limits.js';
 import { isBroken } from '../persistent/broken.js';
 import { describe } from '../persistent/display.js';
@@ -76,6 +76,11 @@ export class Changes {
     return this.#temporary?.get(oid);
   }
 
+  /** Whether the object is of this transaction: added, or imported. */
+  isNew(oid: Oid): boolean {
+    return this.#added.has(oid) || this.#temporary?.get(oid)?.serial === ZERO_TID;
+  }
+
   /** An object that has a revision was changed. */
   changed(object: Persistent): void {
     this.#changed.add(object);
@@ -88,6 +93,12 @@ export class Changes {
     adopt(object, this.#jar, oid);
     this.#added.set(oid, object);
     return oid;
+  }
+
+  /** Takes in records of new objects, which stay ghosts until they are touched. */
+  imported(records: ReadonlyMap<Oid, TemporaryRecord>): void {
+    this.#temporary ??= new TemporaryStore();
+    for (const [oid, record] of records) this.#temporary.set(oid, record);
   }
 
   /** @throws InvalidObjectReference for an object that has a place elsewhere. */
@@ -199,15 +210,21 @@ export class Changes {
       this.#cache.remove(oid);
       disown(object);
     }
-    for (const [oid] of this.#temporary?.entries() ?? []) {
-      const object = this.#cache.get(oid);
-      if (object) this.#takeBack(object);
-    }
+    for (const [oid, record] of this.#temporary?.entries() ?? []) this.#takeBackSaved(oid, record, undefined);
     this.forget();
   }
 
   #takeBack(object: Persistent): void {
     if (!this.#added.has(object._p_oid as Oid)) this.#revert(object);
+  }
+
+  /** @param former the record that is gone back to */
+  #takeBackSaved(oid: Oid, saved: TemporaryRecord, former: TemporaryRecord | undefined): void {
+    const object = this.#cache.get(oid);
+    if (!object || this.#added.has(oid)) return;
+    this.#revert(object);
+    // It was imported: there is no such object any more, nor will there be.
+    if (!former && saved.serial === ZERO_TID) this.#cache.remove(oid);
   }
 
   #revert(object: Persistent): void {
@@ -260,9 +277,10 @@ export class Changes {
     }
     for (const object of this.#changed) this.#revert(object);
     this.#changed.clear();
-    for (const oid of temporary.restore(records)) {
-      const object = this.#cache.get(oid) ?? this.#added.get(oid);
+    for (const [oid, record] of temporary.restore(records)) {
+      const object = this.#added.get(oid);
       if (object) this.#revert(object);
+      else this.#takeBackSaved(oid, record, records.get(oid));
     }
   }
 }

@@ -1,9 +1,16 @@
+import type { Readable } from 'node:stream';
 import { inspect } from 'node:util';
 import { argumentTypeError, type Clock, Logger } from '../../base/index.js';
 import type { InvalidationLog } from '../cache/invalidation-log.js';
 import { ObjectCache } from '../cache/object-cache.js';
 import type { DB } from '../db.js';
-import { CommitUnderWayError, ConnectionStateError, InvalidObjectReference, ReadOnlyHistoryError } from '../errors.js';
+import {
+  CommitUnderWayError,
+  ConnectionStateError,
+  InvalidObjectReference,
+  POSKeyError,
+  ReadOnlyHistoryError,
+} from '../errors.js';
 import { type Oid, ROOT_OID, type Tid, tidToDate, toOid, ZERO_TID } from '../ids.js';
 import { describe } from '../persistent/display.js';
 import type { Jar } from '../persistent/jar.js';
@@ -18,6 +25,17 @@ import { contextManager, currentManager, type TransactionManager } from '../tran
 import { Changes } from './changes.js';
 import type { Poolable } from './connection-pool.js';
 import { ConnectionSet } from './connection-set.js';
+import {
+  type ExportDestination,
+  type ExportRequest,
+  exportStream,
+  exportTo,
+  type ImportSource,
+  readImport,
+  requireDestination,
+  type TransferOptions,
+  type TransferProgress,
+} from './export-import.js';
 import { Handover } from './handover.js';
 import { ObjectLoader } from './object-loader.js';
 import { type RootView, rootView } from './root-view.js';
@@ -269,8 +287,7 @@ export class Connection<Root extends object = Record<string, unknown>>
         `${describe(object)} cannot be changed while a commit is under way: await its promise`,
       );
     }
-    const here = opening.managerWasNamed ? (contextManager() ?? opening.manager) : currentManager();
-    if (here !== opening.manager) {
+    if (!isCurrent(opening)) {
       throw new ConnectionStateError(
         `${describe(object)} belongs to a connection of another transaction manager than the current one: ` +
           'open a connection within the transaction that changes it, or await all work before the transaction ends',
@@ -282,15 +299,95 @@ export class Connection<Root extends object = Record<string, unknown>>
 
   #join(): void {
     if (this.#joined || this.#changes.isWriting) return;
-    const { manager, before } = this.#requireOpen('change');
-    if (before !== undefined) {
-      throw new ReadOnlyHistoryError(
-        `this connection to database '${this.databaseName}' shows the past (before ${tidToDate(before).toISOString()}): ` +
-          'change objects through one that was opened without `at` and `before`',
+    const opening = this.#requireOpen('change');
+    this.#requirePresent(opening);
+    opening.manager.get().join(this);
+    this.#joined = true;
+  }
+
+  #requirePresent({ before }: ConnectionOpening): void {
+    if (before === undefined) return;
+    throw new ReadOnlyHistoryError(
+      `this connection to database '${this.databaseName}' shows the past (before ${tidToDate(before).toISOString()}): ` +
+        'change objects through one that was opened without `at` and `before`',
+    );
+  }
+
+  // ---------------------------------------------------------------- export and import
+
+  /**
+   * Writes an object, and everything that it reaches, as this connection's view shows it; changes that are not committed are no part of it. Weak
+   * references are not followed. Memory stays bounded, however much it is.
+   *
+   * @param what the object, or its oid
+   * @param destination a file, which is replaced; or a stream. Without one, the bytes are given as a stream.
+   * @throws POSKeyError. InvalidObjectReference for a reference to another database. TypeError. StorageError when the file cannot be
+   * written. The reason of `signal`. What loading throws.
+   */
+  exportFile(what: number | Persistent): Readable;
+  exportFile(
+    what: number | Persistent,
+    destination: ExportDestination,
+    options?: TransferOptions,
+  ): Promise<TransferProgress>;
+  exportFile(
+    what: number | Persistent,
+    destination?: ExportDestination,
+    options: TransferOptions = {},
+  ): Readable | Promise<TransferProgress> {
+    if (destination === undefined) return exportStream(this.#exportRequest(what, options));
+    const exported = async () => {
+      requireDestination(destination);
+      return exportTo(this.#exportRequest(what, options), destination);
+    };
+    return exported();
+  }
+
+  #exportRequest(what: number | Persistent, options: TransferOptions): ExportRequest {
+    this.#requireOpen('exportFile');
+    const { before } = this.#loader;
+    if (!(what instanceof Persistent)) return { ...options, storage: this.#storage, top: toOid(what), before };
+    if (what._p_jar !== this) {
+      throw new InvalidObjectReference(`exportFile: ${describe(what)} does not belong to this connection`);
+    }
+    const top = what._p_oid as Oid;
+    if (this.#changes.isNew(top)) {
+      throw new POSKeyError(top, 'it was not committed yet; an export holds what is committed');
+    }
+    return { ...options, storage: this.#storage, top, before };
+  }
+
+  /**
+   * Takes in the objects of an export, each with an oid of its own here, as part of the current transaction: they are stored when that commits,
+   * provided that something reaches the top object, or else are garbage. They stay ghosts until they are touched; their classes
+   * need not be known.
+   *
+   * A weak reference to what was not exported with it is one to what is gone.
+   *
+   * @param source a file, or a stream
+   * @returns the object that was exported
+   * @throws FormatVersionError for what is no export, or one of a later version. CorruptionError for one that is damaged or incomplete.
+   * StorageError when the file cannot be read. ConnectionStateError when the transaction ends meanwhile. ReadOnlyError. TypeError. The
+   * reason of `signal`. Nothing was imported then.
+   */
+  async importFile(source: ImportSource, options: TransferOptions = {}): Promise<Persistent> {
+    const opening = this.#requireOpen('importFile');
+    this.#requirePresent(opening);
+    if (!isCurrent(opening)) {
+      throw new ConnectionStateError(
+        'importFile: the connection belongs to another transaction manager than the current one',
       );
     }
-    manager.get().join(this);
-    this.#joined = true;
+    const transaction = opening.manager.get();
+    const { top, records } = await readImport(source, () => this.#storage.newOid(), options);
+    if (this.#opening !== opening || opening.manager.current !== transaction || this.#handover) {
+      throw new ConnectionStateError(
+        'importFile: the transaction ended before all was read, and nothing was imported: await it before you commit or abort',
+      );
+    }
+    this.#join();
+    this.#changes.imported(records);
+    return this.#loader.resolve(top);
   }
 
   // ---------------------------------------------------------------- transaction boundaries
@@ -482,4 +579,9 @@ export class Connection<Root extends object = Record<string, unknown>>
     }
     return this.#opening;
   }
+}
+
+/** Whether the current transaction manager is the one that the connection belongs to. */
+function isCurrent({ manager, managerWasNamed }: ConnectionOpening): boolean {
+  return manager === (managerWasNamed ? (contextManager() ?? manager) : currentManager());
 }

@@ -28,10 +28,9 @@ export class TemporaryStore {
     return new Map(this.#records);
   }
 
-  /** Goes back to a snapshot; returns the oids whose records differ from it. */
-  restore(snapshot: ReadonlyMap<Oid, TemporaryRecord>): Oid[] {
-    const differing: Oid[] = [];
-    for (const [oid, record] of this.#records) if (snapshot.get(oid) !== record) differing.push(oid);
+  /** Goes back to a snapshot; returns the oids whose records differ from it, with the records that went. */
+  restore(snapshot: ReadonlyMap<Oid, TemporaryRecord>): [Oid, TemporaryRecord][] {
+    const differing = [...this.#records].filter(([oid, record]) => snapshot.get(oid) !== record);
     this.#records = new Map(snapshot);
     return differing;
   }

@@ -177,3 +177,9 @@ export function buildRecord(
   record.set(state.subarray(0, stateBytes), at);
   return record;
 }
+
+/** The same record with other references in the same places: its state is not touched. */
+export function withReferences(record: ParsedRecord, references: readonly RecordReference[]): Buffer {
+  const { className, bytes, stateOffset } = record;
+  return buildRecord(className, references, bytes.subarray(stateOffset), bytes.length - stateOffset);
+}
