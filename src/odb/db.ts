@@ -52,6 +52,11 @@ export interface DBOptions extends StorageOptions {
   readonly cacheSize?: number;
   /** Bytes of records that a connection keeps loaded. Default: `'64MB'`. */
   readonly cacheBytes?: Size;
+  /**
+   * Look, at each commit and savepoint, for changes within plain values of fields, which would be lost, and throw
+   * `UnnoticedMutationError`. Costs time and memory: for development and tests. Default: false.
+   */
+  readonly detectMutations?: boolean;
   /** Refuse connections outside `isolate`, `run`, `db.transaction` and jobs. Default: false. */
   readonly refuseDefaultManager?: boolean;
 }
@@ -111,6 +116,7 @@ export class DB<Root extends object = Record<string, unknown>> {
       databases,
       crossReferences: options.crossReferences ?? true,
       pasts: new Map(),
+      detectMutations: options.detectMutations ?? false,
       giveBack: (connection) => this.#pool.giveBack(connection as unknown as Connection<Root>),
     };
     databases.set(this.databaseName, this as unknown as DB);

@@ -272,6 +272,24 @@ export class SerializationError extends BaseError {
   }
 }
 
+/** An object was changed within a plain value of one of its fields, which nobody notices: the change would be lost. */
+export class UnnoticedMutationError extends BaseError {
+  readonly code = 'ODB_UNNOTICED_MUTATION';
+  readonly oid: Oid;
+  /** What was changed, such as `Account oid 12.tags[1]`. */
+  readonly path: string;
+
+  constructor(facts: { readonly oid: Oid; readonly path: string }, options?: { cause?: unknown }) {
+    super(
+      `${facts.path} was changed, and its object was not told: assign the field anew, use a persistent collection ` +
+        'in its place, or set _p_changed = true before the change',
+      options,
+    );
+    this.oid = facts.oid;
+    this.path = facts.path;
+  }
+}
+
 /** Something was looked for where it is not. */
 export class LookupError extends BaseError {
   readonly code = 'ODB_LOOKUP';

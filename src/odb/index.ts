@@ -55,6 +55,7 @@ export {
   TransactionFailedError,
   TransactionStateError,
   UndoError,
+  UnnoticedMutationError,
   UnregisteredError,
 } from './errors.js';
 export { MAX_TID, type Oid, ROOT_OID, type Tid, tidFromDate, tidToDate, toOid, toTid, ZERO_TID } from './ids.js';

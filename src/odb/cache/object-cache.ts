@@ -29,6 +29,9 @@ export class ObjectCache {
     private readonly bytesMax: number,
   ) {}
 
+  /** Called with each object before a trim takes its state away; throws to keep it. */
+  beforeUnload: ((object: Persistent) => void) | undefined;
+
   /** Number of loaded objects. */
   get loadedCount(): number {
     return this.#loaded.size;
@@ -83,6 +86,17 @@ export class ObjectCache {
     this.#objects.delete(oid);
   }
 
+  /** The loaded objects. */
+  *loaded(): Generator<Persistent> {
+    for (const { object } of this.#loaded.values()) yield object;
+  }
+
+  /** Drops the state of an object, changed or not. */
+  revert(object: Persistent): void {
+    makeGhostAgain(object);
+    this.ghosted(object._p_oid as Oid);
+  }
+
   /** All objects that are alive. */
   *[Symbol.iterator](): Generator<Persistent> {
     for (const entry of this.#objects.values()) {
@@ -109,6 +123,7 @@ export class ObjectCache {
     for (const [oid, { object }] of this.#loaded) {
       if (!wanted()) return;
       if (object._p_changed === true) continue;
+      this.beforeUnload?.(object);
       object._p_deactivate();
       // An object may refuse to become a ghost: then it stays, and the next one is tried.
       if (object._p_changed !== undefined) continue;
@@ -130,6 +145,12 @@ export class ObjectCache {
   invalidateAll(): void {
     for (const object of this) makeGhostAgain(object);
     for (const oid of [...this.#loaded.keys()]) this.ghosted(oid);
+  }
+
+  /** Lets go of all objects: nothing more is loaded. */
+  clear(): void {
+    this.invalidateAll();
+    this.#releaseGhosts();
   }
 
   #unload(oid: Oid): void {

@@ -5,14 +5,7 @@ import { type Oid, ROOT_OID, ZERO_TID } from '../ids.js';
 import { RECORD_BYTES_WARN } from '../limits.js';
 import { isBroken } from '../persistent/broken.js';
 import { describe } from '../persistent/display.js';
-import {
-  adopt,
-  disown,
-  makeGhostAgain,
-  markStored,
-  type PersistentClass,
-  recordState,
-} from '../persistent/lifecycle.js';
+import { adopt, disown, markStored, type PersistentClass, recordState } from '../persistent/lifecycle.js';
 import { Persistent } from '../persistent/persistent.js';
 import { targetOf, WeakReference } from '../persistent/weak-reference.js';
 import type { RecordReference, ReferenceWriter } from '../serialize/references.js';
@@ -21,7 +14,9 @@ import { writeRecord } from '../serialize/writer.js';
 import type { Storage } from '../storage/storage.js';
 import type { DataManagerSavepoint } from '../transaction/data-manager.js';
 import type { Connection } from './connection.js';
+import type { ConnectionParts } from './connection-parts.js';
 import type { ConnectionSet } from './connection-set.js';
+import type { MutationDetector } from './mutation-detector.js';
 import { type TemporaryRecord, TemporaryStore } from './temporary-store.js';
 
 const logger = new Logger('holdfast.connection');
@@ -32,6 +27,7 @@ export class Changes {
   readonly #storage: Storage;
   readonly #cache: ObjectCache;
   readonly #set: ConnectionSet;
+  readonly #mutations: MutationDetector | undefined;
   /** Changed objects, those that have a revision. */
   readonly #changed = new Set<Persistent>();
   /** Objects new in this transaction, by their new oid. */
@@ -44,11 +40,12 @@ export class Changes {
   /** Where objects that are being stored for the first time were found. */
   readonly #paths = new Map<Persistent, string>();
 
-  constructor(jar: Connection, storage: Storage, cache: ObjectCache, set: ConnectionSet) {
-    this.#jar = jar;
+  constructor({ connection, storage, cache, set, mutations }: ConnectionParts) {
+    this.#jar = connection;
     this.#storage = storage;
     this.#cache = cache;
     this.#set = set;
+    this.#mutations = mutations;
   }
 
   /** Whether the records of changes are just being written: what is changed now is stored with them. */
@@ -154,6 +151,8 @@ export class Changes {
         // From here on a change is a new one, and is refused while the commit is under way.
         markStored(object, object._p_serial, data.length);
       }
+      // Now that all that is new has its oid.
+      if (this.#mutations) for (const object of new Set(queue)) this.#mutations.remember(object);
     } finally {
       this.#queue = undefined;
       this.#paths.clear();
@@ -215,21 +214,16 @@ export class Changes {
   }
 
   #takeBack(object: Persistent): void {
-    if (!this.#added.has(object._p_oid as Oid)) this.#revert(object);
+    if (!this.#added.has(object._p_oid as Oid)) this.#cache.revert(object);
   }
 
   /** @param former the record that is gone back to */
   #takeBackSaved(oid: Oid, saved: TemporaryRecord, former: TemporaryRecord | undefined): void {
     const object = this.#cache.get(oid);
     if (!object || this.#added.has(oid)) return;
-    this.#revert(object);
+    this.#cache.revert(object);
     // It was imported: there is no such object any more, nor will there be.
     if (!former && saved.serial === ZERO_TID) this.#cache.remove(oid);
-  }
-
-  #revert(object: Persistent): void {
-    makeGhostAgain(object);
-    this.#cache.ghosted(object._p_oid as Oid);
   }
 
   /** Forgets what was changed: it is committed, or taken back. */
@@ -243,6 +237,7 @@ export class Changes {
 
   /** Marks the present state, to go back to. The changes are saved, so that their objects need not stay loaded. */
   savepoint(): DataManagerSavepoint {
+    this.#mutations?.checkAll();
     this.#temporary ??= new TemporaryStore();
     const temporary = this.#temporary;
     this.#save(temporary);
@@ -275,11 +270,11 @@ export class Changes {
       this.#cache.remove(oid);
       disown(object);
     }
-    for (const object of this.#changed) this.#revert(object);
+    for (const object of this.#changed) this.#cache.revert(object);
     this.#changed.clear();
     for (const [oid, record] of temporary.restore(records)) {
       const object = this.#added.get(oid);
-      if (object) this.#revert(object);
+      if (object) this.#cache.revert(object);
       else this.#takeBackSaved(oid, record, records.get(oid));
     }
   }

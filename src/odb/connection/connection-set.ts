@@ -139,6 +139,11 @@ export class ConnectionSet {
     for (const connection of this.#members.values()) connection.closeMember();
   }
 
+  /** Lets go of all objects: the connections are not used again. */
+  clear(): void {
+    for (const connection of this.#members.values()) connection.clear();
+  }
+
   /** Turns every unchanged object into a ghost. */
   minimize(): void {
     for (const connection of this.#members.values()) connection.cacheMinimize();

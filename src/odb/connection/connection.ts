@@ -14,7 +14,6 @@ import {
 import { type Oid, ROOT_OID, type Tid, tidToDate, toOid, ZERO_TID } from '../ids.js';
 import { describe } from '../persistent/display.js';
 import type { Jar } from '../persistent/jar.js';
-import { makeGhostAgain } from '../persistent/lifecycle.js';
 import type { PersistentMapping } from '../persistent/mapping.js';
 import { Persistent } from '../persistent/persistent.js';
 import type { RecordReference } from '../serialize/references.js';
@@ -37,6 +36,7 @@ import {
   type TransferProgress,
 } from './export-import.js';
 import { Handover } from './handover.js';
+import { MutationDetector } from './mutation-detector.js';
 import { ObjectLoader } from './object-loader.js';
 import { type RootView, rootView } from './root-view.js';
 import { StorageShare } from './storage-share.js';
@@ -57,6 +57,7 @@ export interface ConnectionOwner {
   readonly crossReferences: boolean;
   /** Open connections that show the past, and before which transaction. */
   readonly pasts: Map<object, Tid>;
+  readonly detectMutations: boolean;
   giveBack(connection: Connection): void;
 }
 
@@ -88,6 +89,7 @@ export class Connection<Root extends object = Record<string, unknown>>
   #joined = false;
   readonly #changes: Changes;
   readonly #loader: ObjectLoader;
+  readonly #mutations: MutationDetector | undefined;
   readonly #readCurrent = new Map<Persistent, Tid>();
   #handover: Handover | undefined;
   #closeCallbacks: (() => void)[] = [];
@@ -99,8 +101,13 @@ export class Connection<Root extends object = Record<string, unknown>>
     this.#storage = owner.storage;
     this.#set = set ?? new ConnectionSet(this as unknown as Connection, owner.databases);
     this.#cache = new ObjectCache(owner.cacheObjectsMax, owner.cacheBytesMax);
-    this.#changes = new Changes(this as unknown as Connection, this.#storage, this.#cache, this.#set);
-    this.#loader = new ObjectLoader(this, this.#storage, this.#cache, this.#changes, this.#set);
+    const mutations = owner.detectMutations ? new MutationDetector(this.#cache) : undefined;
+    if (mutations) this.#cache.beforeUnload = (object) => mutations.check(object);
+    this.#mutations = mutations;
+    const connection = this as unknown as Connection;
+    const parts = { connection, storage: this.#storage, cache: this.#cache, set: this.#set, mutations };
+    this.#changes = new Changes(parts);
+    this.#loader = new ObjectLoader(parts, this.#changes);
     this.#invalidationCursor = owner.invalidations.end;
   }
 
@@ -418,15 +425,22 @@ export class Connection<Root extends object = Record<string, unknown>>
     const object = this.#cache.get(oid);
     // What this connection wrote itself is as new as the transaction that is told of.
     if (!object || object._p_changed === undefined || object._p_serial === tid) return;
-    makeGhostAgain(object);
-    this.#cache.ghosted(oid);
+    this.#cache.revert(object);
   };
 
   readonly #invalidateEverything = (): void => this.#cache.invalidateAll();
 
+  beforeCommit(): void {
+    this.#mutations?.checkAll();
+  }
+
   beforeCompletion(): void {}
 
-  afterCompletion(): void {
+  afterCompletion(transaction: Transaction): void {
+    // A failed commit is followed by an abort.
+    if (this.#mutations && transaction.status !== 'committed' && transaction.status !== 'failed') {
+      this.#mutations.takeBack();
+    }
     if (this.#opening && !this.#opening.manager.explicit) this.newTransaction();
   }
 
@@ -513,18 +527,21 @@ export class Connection<Root extends object = Record<string, unknown>>
    * Gives the connection back to its database, with its cache; those to other databases, got by `getConnection` or by following
    * references, are closed with it. Closing twice does nothing.
    *
-   * @throws ConnectionStateError when there are changes that were neither committed nor aborted.
+   * @throws ConnectionStateError when there are changes that were neither committed nor aborted. UnnoticedMutationError, with
+   * `detectMutations`.
    */
   close(): void {
     if (this.#opening) this.#set.close();
   }
 
-  /** For the set: that the connection can be closed. @throws ConnectionStateError. */
+  /** For the set: that the connection can be closed. @throws ConnectionStateError. UnnoticedMutationError. */
   requireSettled(): void {
-    if (!this.#joined) return;
-    throw new ConnectionStateError(
-      `a connection to database '${this.databaseName}' has changes that were neither committed nor aborted: do either, then close it`,
-    );
+    if (this.#joined) {
+      throw new ConnectionStateError(
+        `a connection to database '${this.databaseName}' has changes that were neither committed nor aborted: do either, then close it`,
+      );
+    }
+    this.#mutations?.checkAll();
   }
 
   /** For the set: closes this connection. */
@@ -548,9 +565,14 @@ export class Connection<Root extends object = Record<string, unknown>>
     this.close();
   }
 
+  /** For the set: lets go of all objects. */
+  clear(): void {
+    this.#cache.clear();
+  }
+
   /** For the pool: lets go of all objects, and of the connections that are kept with this one. */
   discard(): void {
-    this.#set.minimize();
+    this.#set.clear();
     this.#root = undefined;
   }
 

@@ -1,6 +1,6 @@
 import type { ObjectCache } from '../cache/object-cache.js';
 import type { Oid, Tid } from '../ids.js';
-import { makeGhostAgain, markStored } from '../persistent/lifecycle.js';
+import { markStored } from '../persistent/lifecycle.js';
 import type { Persistent } from '../persistent/persistent.js';
 import type { Changes } from './changes.js';
 import type { StorageShare } from './storage-share.js';
@@ -68,9 +68,7 @@ export class Handover {
     }
     for (const oid of this.#resolved) {
       const object = this.#cache.get(oid);
-      if (!object) continue;
-      makeGhostAgain(object);
-      this.#cache.ghosted(oid);
+      if (object) this.#cache.revert(object);
     }
   }
 }

@@ -11,7 +11,9 @@ import type { RecordReference, ReferenceReader } from '../serialize/references.j
 import { resolveName } from '../serialize/registry.js';
 import type { Revision, Storage } from '../storage/storage.js';
 import type { Changes } from './changes.js';
+import type { ConnectionParts } from './connection-parts.js';
 import type { ConnectionSet } from './connection-set.js';
+import type { MutationDetector } from './mutation-detector.js';
 
 /** Gives each oid the one object that stands for it in a connection, and each ghost its state, as the connection's view shows it. */
 export class ObjectLoader {
@@ -24,13 +26,15 @@ export class ObjectLoader {
   readonly #cache: ObjectCache;
   readonly #changes: Changes;
   readonly #set: ConnectionSet;
+  readonly #mutations: MutationDetector | undefined;
 
-  constructor(jar: Jar, storage: Storage, cache: ObjectCache, changes: Changes, set: ConnectionSet) {
-    this.#jar = jar;
+  constructor({ connection, storage, cache, set, mutations }: ConnectionParts, changes: Changes) {
+    this.#jar = connection;
     this.#storage = storage;
     this.#cache = cache;
     this.#changes = changes;
     this.#set = set;
+    this.#mutations = mutations;
   }
 
   /** The object with this oid. @throws POSKeyError. ReadConflictError. CorruptionError. ClientDisconnected. */
@@ -102,6 +106,7 @@ export class ObjectLoader {
     if (isBroken(object)) fill(object, data, serial, data.length);
     else fill(object, readState(data, this.#references), serial, data.length);
     this.#cache.used(oid, object, data.length);
+    this.#mutations?.remember(object);
   }
 
   readonly #references: ReferenceReader = {

@@ -32,6 +32,7 @@ const CLASS_BY_CODE: ReadonlyMap<string, ErrorClass> = new Map<string, ErrorClas
   ['ODB_RESERVED_NAME', errors.ReservedNameError],
   ['ODB_UNREGISTERED', errors.UnregisteredError],
   ['ODB_SERIALIZATION', errors.SerializationError],
+  ['ODB_UNNOTICED_MUTATION', errors.UnnoticedMutationError],
   ['ODB_LOOKUP', errors.LookupError],
   ['ODB_PROTOCOL', errors.ProtocolError],
   ['ODB_FRAME_TOO_LARGE', errors.FrameTooLargeError],

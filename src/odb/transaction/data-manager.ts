@@ -40,6 +40,8 @@ export interface DataManagerSavepoint {
 export interface Synchronizer {
   /** A transaction begins. */
   newTransaction(transaction: Transaction): void;
+  /** A commit is about to begin; the hooks before it have run. An error fails it. */
+  beforeCommit?(transaction: Transaction): void;
   /** A commit or an abort is about to begin. */
   beforeCompletion(transaction: Transaction): void;
   /** The transaction has ended, in whatever way. */

@@ -180,7 +180,10 @@ export class Transaction {
         if (pending instanceof Promise) await pending;
       }
       this.#beforeCommit = [];
-      for (const synchronizer of this.#owner.synchronizers) synchronizer.beforeCompletion(this);
+      for (const synchronizer of this.#owner.synchronizers) {
+        synchronizer.beforeCommit?.(this);
+        synchronizer.beforeCompletion(this);
+      }
     } catch (error) {
       this.#fail(error);
       this.#complete();
