@@ -1,3 +1,9 @@
+/**
+ * What most programs need of all three layers: the object database, with the storage server's addresses (`zeo:`), and the job layer.
+ *
+ * @packageDocumentation
+ */
+
 // Lets `zeo:` databases be opened.
 import './zeo/index.js';
 

@@ -1,3 +1,9 @@
+/**
+ * The job layer: queues, jobs, agents and dispatchers.
+ *
+ * @packageDocumentation
+ */
+
 // Gives jobs what they need to run.
 import './perform.js';
 

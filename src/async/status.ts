@@ -18,11 +18,17 @@ export type JobStatus =
   | 'callback-status'
   | 'completed-status';
 
+/** The status of a job that is in no queue. */
 export const NEW = 'new-status';
+/** The status of a job that waits in a queue. */
 export const PENDING = 'pending-status';
+/** The status of a job that an agent has claimed, and that is not begun. */
 export const ASSIGNED = 'assigned-status';
+/** The status of a job whose function runs, or that waits for the job that it returned. */
 export const ACTIVE = 'active-status';
+/** The status of a job whose result is stored, and whose callbacks run. */
 export const CALLBACKS = 'callback-status';
+/** The status of a job that is done. */
 export const COMPLETED = 'completed-status';
 
 /** The statuses that are stored, in the order of their stored numbers. */

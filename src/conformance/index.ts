@@ -1,4 +1,9 @@
-/** Suites that say whether an implementation keeps its contract; tied to no test runner. */
+/**
+ * Suites that say whether an implementation keeps its contract; tied to no test runner.
+ *
+ * @packageDocumentation
+ */
+
 export { testStorage } from './storage.js';
 export {
   type Ability,

@@ -13,8 +13,10 @@ import type { StorageSuite } from './subject.js';
  * Tests whether a storage keeps what `Storage` promises. Tied to no runner: it registers its tests by the `test` that it is given.
  *
  * @example
+ * ```ts
  * import { test } from 'node:test';
  * testStorage({ name: 'MyStorage', open: openMine, supports: { … }, test });
+ * ```
  */
 export function testStorage(suite: StorageSuite): void {
   testCommits(suite);

@@ -35,7 +35,7 @@ import {
   TransactionManager,
 } from './transaction/transaction-manager.js';
 
-/** Options of {@link DB.open}; those of the storage may stand beside them. */
+/** Options of `DB.open`; those of the storage may stand beside them. */
 export interface DBOptions extends StorageOptions {
   /** Name among the databases that are open together, and in messages. Default: `'unnamed'`. */
   readonly databaseName?: string;

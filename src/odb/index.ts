@@ -1,3 +1,9 @@
+/**
+ * The object database: classes whose instances persist, transactions, collections, storages in memory and on disk.
+ *
+ * @packageDocumentation
+ */
+
 // Lets storages be attached to from other threads.
 import './remote/index.js';
 
@@ -74,7 +80,7 @@ export { ManagedPersistent, Persistent } from './persistent/persistent.js';
 export { CompositeQueue, PersistentQueue } from './persistent/queue.js';
 export { RotatingForest, type RotatingForestOptions } from './persistent/rotating-forest.js';
 export { WeakReference } from './persistent/weak-reference.js';
-export { checkedReferences, readOpaqueState, readRecord, strongReferences } from './serialize/reader.js';
+export { checkedReferences, readOpaqueState, readRecord, strongReferences, UnknownNamed } from './serialize/reader.js';
 export { PersistentReference } from './serialize/references.js';
 export { nameOf, persistable, persistableModules, registerInternal, resolveName } from './serialize/registry.js';
 export { type CopyOptions, type CopyProgress, copyTransactions } from './storage/copy.js';

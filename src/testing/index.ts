@@ -1,3 +1,9 @@
+/**
+ * Helpers for tests of programs that use jobs.
+ *
+ * @packageDocumentation
+ */
+
 export { Reactor } from './reactor.js';
 export { printLogs, setUp, tearDown, tearDownDispatcher } from './set-up.js';
 export {

@@ -17,7 +17,7 @@ interface VirtualTimer {
 
 /**
  * A heartbeat whose clock the test moves: give it to the storage as `clock` and to the dispatcher as `reactor`, and nothing happens by
- * time unless {@link timeFlies} or {@link waitFor} lets it.
+ * time unless `timeFlies` or `waitFor` lets it.
  */
 export class Reactor implements Clock {
   #nowMs: number;

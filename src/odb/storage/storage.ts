@@ -276,11 +276,15 @@ export interface ConflictResolver {
   resolve(request: ConflictRequest): Uint8Array | undefined;
 }
 
+/** Two changes of one object that are to be merged: serials, and records. */
 export interface ConflictRequest {
   readonly oid: Oid;
+  /** The revision that both changes are based on. */
   readonly baseSerial: Tid;
+  /** The revision that others have made of it. */
   readonly committedSerial: Tid;
   readonly base: Uint8Array;
   readonly committed: Uint8Array;
+  /** The record that is to be stored. */
   readonly mine: Uint8Array;
 }

@@ -61,9 +61,11 @@ export interface ServerOptions {
  * than an invalidation it has seen; what one client sends, or fails to read, costs that client's connection only.
  *
  * @example
+ * ```ts
  * const server = await StorageServer.listen({ storage, address: '127.0.0.1:9999' });
  * …
  * await server.close();
+ * ```
  */
 export class StorageServer {
   readonly #options: ServerOptions;
