@@ -34,11 +34,14 @@ function isSame<K, V>(base: ReadonlyMap<K, V>, key: K, other: ReadonlyMap<K, V>)
 }
 
 function requireUntouched<K, V>(base: ReadonlyMap<K, V>, committed: ReadonlyMap<K, V>, key: K): void {
-  if (isSame(base, key, committed)) return;
+  if (!isSame(base, key, committed)) throw bothChanged(key);
+}
+
+/** The refusal to merge two changes of one key. */
+export function bothChanged(key: unknown): MergeRefusedError {
   // A reference must not be turned into text.
-  throw new MergeRefusedError(
-    `both changed the key ${key instanceof PersistentReference ? `oid ${key.oid}` : inspect(key)}`,
-  );
+  const shown = key instanceof PersistentReference ? `oid ${key.oid}` : inspect(key, { maxStringLength: 100 });
+  return new MergeRefusedError(`both changed the key ${shown}`);
 }
 
 function requireComparableKeys<K, V>(map: ReadonlyMap<K, V>): void {

@@ -1,5 +1,6 @@
-import { inspect, isDeepStrictEqual } from 'node:util';
+import { isDeepStrictEqual } from 'node:util';
 import { MergeRefusedError } from '../../errors.js';
+import { bothChanged } from '../merge.js';
 import { compareKeys } from './keys.js';
 import { isLeafState, type LeafState } from './node.js';
 
@@ -39,7 +40,7 @@ export function mergeBuckets(base: unknown, committed: unknown, mine: unknown): 
     const touched = (has: boolean, walk: StateWalk) => has !== inBase || (has && !isSame(walk.value, walkBase.value));
     const committedTouched = touched(inCommitted, walkCommitted);
     const mineTouched = touched(inMine, walkMine);
-    if (committedTouched && mineTouched) throw new MergeRefusedError(`both changed the key ${inspect(key.key)}`);
+    if (committedTouched && mineTouched) throw bothChanged(key.key);
     if (mineTouched) {
       if (inMine) keep(walkMine);
     } else if (inCommitted) keep(walkCommitted);
