@@ -31,6 +31,7 @@ const ODB_ORDER = [
   'cache',
   'transaction',
   'connection',
+  'db-options',
   'db',
   'remote',
   'index',

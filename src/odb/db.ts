@@ -19,6 +19,7 @@ import {
   transactionInfo,
 } from './connection/transaction-info.js';
 import { UndoParticipant } from './connection/undo-participant.js';
+import { checkOpening } from './db-options.js';
 import { ConflictError, ConnectionStateError, POSKeyError, ReadOnlyError, StorageError } from './errors.js';
 import { MAX_TID, ROOT_OID, type Tid, tidFromDate, toOid, toTid, ZERO_TID } from './ids.js';
 import { PersistentMapping } from './persistent/mapping.js';
@@ -32,6 +33,7 @@ import {
   contextManager,
   currentManager,
   type RunOptions,
+  requireFunction,
   TransactionManager,
 } from './transaction/transaction-manager.js';
 
@@ -127,13 +129,15 @@ export class DB<Root extends object = Record<string, unknown>> {
    *
    * @param storage a storage, or where to find one: `memory:`, a path, `zeo://host:port`.
    * @throws NotADatabaseError. StorageLockedError. FormatVersionError. CorruptionError. ClientDisconnected. RangeError
-   * (`ARG_DATABASE_NAME`) when another of `databases` has the name.
+   * (`ARG_DATABASE_NAME`) when another of `databases` has the name. TypeError, RangeError (`ARG_STORAGE`, `ARG_…`) for what is no
+   * storage, or no value of an option.
    */
   static async open<Root extends object = Record<string, unknown>>(
     storage: Storage | string,
     options: DBOptions = {},
   ): Promise<DB<Root>> {
     refuseDuringImport('DB.open');
+    checkOpening(storage, options);
     checkNames(options);
     const opened =
       typeof storage === 'string'
@@ -197,6 +201,7 @@ export class DB<Root extends object = Record<string, unknown>> {
    * @throws what `fn` throws; the last error of the commit once the retries are used up.
    */
   async transaction<T>(fn: (connection: Connection<Root>) => T | Promise<T>, options: RunOptions = {}): Promise<T> {
+    requireFunction(fn);
     const manager = new TransactionManager({ clock: this.storage.clock });
     const connection = manager.enter(() => this.open());
     try {

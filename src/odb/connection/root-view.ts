@@ -1,3 +1,4 @@
+import { type InspectOptions, inspect } from 'node:util';
 import { argumentTypeError } from '../../base/index.js';
 import { PersistentMapping } from '../persistent/mapping.js';
 
@@ -10,6 +11,11 @@ export function rootView<Root extends object>(mapping: PersistentMapping<unknown
     typeof key === 'symbol' || key in PersistentMapping.prototype;
   // The target is a bare shell: a proxy has to show the target's own fixed properties, and these are the mapping's secret.
   const shell = Object.create(PersistentMapping.prototype) as object;
+  // What `console.log` asks is the target.
+  Object.defineProperty(shell, inspect.custom, {
+    value: (depth: number, options: InspectOptions) => inspect(mapping, { ...options, depth }),
+    configurable: true,
+  });
   return new Proxy(shell, {
     get(_, key) {
       if (!isMember(key)) return key === 'then' ? undefined : mapping.get(key);

@@ -1,5 +1,15 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { type Clock, delay, type Random, retryOf, systemClock, systemRandom } from '../../base/index.js';
+import { inspect } from 'node:util';
+import {
+  argumentRangeError,
+  argumentTypeError,
+  type Clock,
+  delay,
+  type Random,
+  retryOf,
+  systemClock,
+  systemRandom,
+} from '../../base/index.js';
 import { CommitUncertainError, CommitUnderWayError, TransactionStateError } from '../errors.js';
 import type { Tid } from '../ids.js';
 import type { DataManager, Synchronizer } from './data-manager.js';
@@ -149,11 +159,15 @@ export class TransactionManager {
   /**
    * Runs `fn` and commits, in this manager; again after an error whose `retry` is not `'never'`, with a wait between.
    *
-   * @throws the last error, once `retries` are used up.
+   * @throws the last error, once `retries` are used up. TypeError (`ARG_FUNCTION`). RangeError (`ARG_RETRIES`).
    */
   async run<T>(fn: () => T | Promise<T>, options: RunOptions = {}): Promise<T> {
+    requireFunction(fn);
+    const { retries = 3 } = options;
+    if (!(retries >= 0))
+      throw argumentRangeError('ARG_RETRIES', `${inspect(retries)} retries: give a number, 0 or more`);
     let result: { value: T } | undefined;
-    for await (const attempt of this.attempts((options.retries ?? 3) + 1, options)) {
+    for await (const attempt of this.attempts(retries + 1, options)) {
       await attempt.run(async () => {
         if (options.note) this.note(options.note);
         result = { value: await fn() };
@@ -208,6 +222,15 @@ export class TransactionManager {
 }
 
 const context = new AsyncLocalStorage<TransactionManager>();
+
+/** @throws TypeError (`ARG_FUNCTION`). */
+export function requireFunction(fn: unknown): void {
+  if (typeof fn === 'function') return;
+  throw argumentTypeError(
+    'ARG_FUNCTION',
+    `${inspect(fn)} is no function: give one that does the work of the transaction`,
+  );
+}
 
 /** The manager of code that runs under no other. */
 export const defaultManager = new TransactionManager();

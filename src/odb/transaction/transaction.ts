@@ -1,4 +1,5 @@
-import { invariant, Logger } from '../../base/index.js';
+import { inspect } from 'node:util';
+import { argumentTypeError, invariant, Logger } from '../../base/index.js';
 import { CommitUnderWayError, DoomedTransaction, TransactionFailedError, TransactionStateError } from '../errors.js';
 import type { Tid } from '../ids.js';
 import type { DataManager, Synchronizer } from './data-manager.js';
@@ -78,6 +79,7 @@ export class Transaction {
 
   /** Adds a line to the description. */
   note(text: string): void {
+    if (typeof text !== 'string') throw argumentTypeError('ARG_NOTE', `${inspect(text)} is no note: give a text`);
     const line = text.trim();
     if (line) this.#description = this.#description ? `${this.#description}\n${line}` : line;
   }
