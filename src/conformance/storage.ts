@@ -1,3 +1,4 @@
+import { testBlobs } from './storage-blobs.js';
 import { testCommits } from './storage-commit.js';
 import { testConflicts } from './storage-conflicts.js';
 import { testCopy } from './storage-copy.js';
@@ -28,4 +29,5 @@ export function testStorage(suite: StorageSuite): void {
   testCopy(suite);
   testUndo(suite);
   testPack(suite);
+  testBlobs(suite);
 }

@@ -22,6 +22,8 @@ export interface SubjectAbilities {
   readonly pack: Ability;
   /** Transactions can be undone. */
   readonly undo: Ability;
+  /** Contents of blobs are kept, as files of this machine. */
+  readonly blobs: Ability;
   /** Named locks. */
   readonly locks: Ability;
 }

@@ -117,6 +117,17 @@ export class CorruptionError extends StorageError {
   }
 }
 
+/** A blob was used in a way that its state does not allow: it is open, or its content is not committed. */
+export class BlobError extends BaseError {
+  readonly code = 'ODB_BLOB';
+  readonly oid: Oid | undefined;
+
+  constructor(message: string, oid?: Oid) {
+    super(message);
+    this.oid = oid;
+  }
+}
+
 /** Another process has the directory open. */
 export class StorageLockedError extends StorageError {
   override readonly code: string = 'ODB_STORAGE_LOCKED';

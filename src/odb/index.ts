@@ -30,6 +30,7 @@ export { type RevisionInfo, type TransactionInfo, transactionInfo } from './conn
 export { DB, type DBOptions, type DBPackOptions, type OpenOptions, type TransactionFilter } from './db.js';
 export {
   AddressInUseError,
+  BlobError,
   BrokenModified,
   ClientDisconnected,
   CommitUncertainError,
@@ -65,6 +66,7 @@ export {
   UnregisteredError,
 } from './errors.js';
 export { MAX_TID, type Oid, ROOT_OID, type Tid, tidFromDate, tidToDate, toOid, toTid, ZERO_TID } from './ids.js';
+export { type BlobMode, PersistentBlob } from './persistent/blob/blob.js';
 export { BTree } from './persistent/btree/btree.js';
 export { Bucket } from './persistent/btree/bucket.js';
 export { BucketSet } from './persistent/btree/bucket-set.js';
@@ -83,6 +85,7 @@ export { WeakReference } from './persistent/weak-reference.js';
 export { checkedReferences, readOpaqueState, readRecord, strongReferences, UnknownNamed } from './serialize/reader.js';
 export { PersistentReference } from './serialize/references.js';
 export { nameOf, persistable, persistableModules, registerInternal, resolveName } from './serialize/registry.js';
+export { BlobInfo, blobOf, encodeBlobRecord } from './storage/blob/blob-info.js';
 export { type CopyOptions, type CopyProgress, copyTransactions } from './storage/copy.js';
 export type {
   CommitOutcome,

@@ -71,6 +71,7 @@ for (const [fault, Broken] of Object.entries(BROKEN)) {
         merges: true,
         locks: 'of no interest here',
         undo: true,
+        blobs: 'of no interest here',
         pack: true,
       },
       open: async ({ merges }) => {

@@ -45,6 +45,7 @@ for (const isOnDisk of [false, true]) {
       merges: true,
       locks: true,
       undo: true,
+      blobs: 'not yet',
       pack: true,
     },
     open: async ({ merges = false }) => {

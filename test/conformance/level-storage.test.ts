@@ -31,6 +31,7 @@ for (const durable of [true, false]) {
       merges: true,
       locks: true,
       undo: true,
+      blobs: true,
       pack: true,
     },
     open: async (options) => {

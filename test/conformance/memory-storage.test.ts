@@ -27,6 +27,7 @@ testStorage({
     merges: true,
     locks: true,
     undo: true,
+    blobs: true,
     pack: true,
   },
   open: async ({ merges, clock }) => {

@@ -19,6 +19,7 @@ for (const isOnDisk of [false, true]) {
       merges: true,
       locks: true,
       undo: true,
+      blobs: 'not yet',
       pack: true,
     },
     open: async ({ merges }) => {

@@ -17,6 +17,7 @@ export class AbsentDatabase implements Jar {
   readonly isClosed = false;
   readonly databaseName: string;
   readonly clock: Clock;
+  readonly temporaryDirectory = undefined;
   readonly #known: () => string;
   readonly #objects = new Map<Oid, WeakRef<Persistent>>();
 
@@ -35,6 +36,14 @@ export class AbsentDatabase implements Jar {
     const object = cls ? makeGhost(cls, this, oid) : makeBrokenGhost(className, this, oid);
     this.#objects.set(oid, new WeakRef(object));
     return object;
+  }
+
+  get storage(): this {
+    return this;
+  }
+
+  loadBlob(oid: Oid): never {
+    throw this.#error(`oid ${oid}`);
   }
 
   activate(object: Persistent): never {

@@ -3,6 +3,8 @@ import type { ObjectCache } from '../cache/object-cache.js';
 import { InvalidObjectReference, UnregisteredError } from '../errors.js';
 import { type Oid, ROOT_OID, ZERO_TID } from '../ids.js';
 import { RECORD_BYTES_WARN } from '../limits.js';
+import { draftToStore, reclaimDraft } from '../persistent/blob/blob.js';
+import type { BlobDraft } from '../persistent/blob/blob-draft.js';
 import { isBroken } from '../persistent/broken.js';
 import { describe } from '../persistent/display.js';
 import { adopt, disown, markStored, type PersistentClass, recordState } from '../persistent/lifecycle.js';
@@ -39,6 +41,8 @@ export class Changes {
   #queue: Persistent[] | undefined;
   /** Where objects that are being stored for the first time were found. */
   readonly #paths = new Map<Persistent, string>();
+  /** Contents of blobs that were handed over, or saved; removed in the end, those excepted that a new blob has got back. */
+  readonly #drafts = new Set<BlobDraft>();
 
   constructor({ connection, storage, cache, set, mutations }: ConnectionParts) {
     this.#jar = connection;
@@ -116,7 +120,7 @@ export class Changes {
    */
   store(store: (record: TemporaryRecord, oid: Oid, object: Persistent | undefined) => void): void {
     if (!this.#temporary) {
-      this.#takeStates((object, data) => store({ data, serial: object._p_serial }, object._p_oid as Oid, object));
+      this.#takeStates((object, record) => store(record, object._p_oid as Oid, object));
       return;
     }
     this.#save(this.#temporary);
@@ -126,7 +130,7 @@ export class Changes {
     }
   }
 
-  #takeStates(store: (object: Persistent, data: Uint8Array) => void): void {
+  #takeStates(store: (object: Persistent, record: TemporaryRecord) => void): void {
     // An object is written once, although it may be queued more than once.
     const queue = [...this.#changed, ...this.#added.values()];
     this.#queue = queue;
@@ -147,7 +151,7 @@ export class Changes {
             `${path} has a record of ${data.length} bytes: let its larger parts be persistent objects of their own`,
           );
         }
-        store(object, data);
+        store(object, { data, serial: object._p_serial, draft: this.#takeDraft(object) });
         // From here on a change is a new one, and is refused while the commit is under way.
         markStored(object, object._p_serial, data.length);
       }
@@ -157,6 +161,15 @@ export class Changes {
       this.#queue = undefined;
       this.#paths.clear();
     }
+  }
+
+  /** Takes over the content of a blob that is not committed. */
+  #takeDraft(object: Persistent): BlobDraft | undefined {
+    const draft = draftToStore(object);
+    if (!draft) return undefined;
+    draft.isOfTransaction = true;
+    this.#drafts.add(draft);
+    return draft;
   }
 
   readonly #references: ReferenceWriter = {
@@ -207,10 +220,15 @@ export class Changes {
     for (const object of this.#changed) this.#takeBack(object);
     for (const [oid, object] of this.#added) {
       this.#cache.remove(oid);
-      disown(object);
+      this.#disown(object);
     }
     for (const [oid, record] of this.#temporary?.entries() ?? []) this.#takeBackSaved(oid, record, undefined);
     this.forget();
+  }
+
+  #disown(object: Persistent): void {
+    disown(object);
+    reclaimDraft(object);
   }
 
   #takeBack(object: Persistent): void {
@@ -233,6 +251,8 @@ export class Changes {
     this.#reached.clear();
     this.#paths.clear();
     this.#temporary = undefined;
+    for (const draft of this.#drafts) if (draft.isOfTransaction) draft.remove();
+    this.#drafts.clear();
   }
 
   /** Marks the present state, to go back to. The changes are saved, so that their objects need not stay loaded. */
@@ -247,9 +267,9 @@ export class Changes {
   }
 
   #save(temporary: TemporaryStore): void {
-    this.#takeStates((object, data) => {
-      temporary.set(object._p_oid as Oid, { data, serial: object._p_serial });
-      this.#cache.used(object._p_oid as Oid, object, data.length);
+    this.#takeStates((object, record) => {
+      temporary.set(object._p_oid as Oid, record);
+      this.#cache.used(object._p_oid as Oid, object, record.data.length);
     });
     this.#changed.clear();
     this.#cache.trim();
@@ -268,7 +288,7 @@ export class Changes {
       this.#reached.delete(object);
       this.#changed.delete(object);
       this.#cache.remove(oid);
-      disown(object);
+      this.#disown(object);
     }
     for (const object of this.#changed) this.#cache.revert(object);
     this.#changed.clear();

@@ -1,5 +1,6 @@
 import type { ObjectCache } from '../cache/object-cache.js';
 import type { Oid, Tid } from '../ids.js';
+import { draftStored } from '../persistent/blob/blob.js';
 import { markStored } from '../persistent/lifecycle.js';
 import type { Persistent } from '../persistent/persistent.js';
 import type { Changes } from './changes.js';
@@ -26,8 +27,8 @@ export class Handover {
    * @param readCurrent objects with the serials that they have to have still
    */
   store(changes: Changes, readCurrent: ReadonlyMap<Persistent, Tid>): void {
-    changes.store(({ data, serial }, oid, object) => {
-      this.#share.store(this.#writer, oid, serial, data);
+    changes.store(({ data, serial, draft }, oid, object) => {
+      this.#share.store(this.#writer, oid, serial, data, draft?.file(this.#share.temporaryDirectory));
       if (object) this.#stored.push(object);
     });
     if (readCurrent.size === 0) return;
@@ -64,6 +65,7 @@ export class Handover {
     for (const object of this.#stored) {
       const bytes = object._p_estimatedSize;
       markStored(object, tid, bytes);
+      draftStored(object);
       this.#cache.used(object._p_oid as Oid, object, bytes);
     }
     for (const oid of this.#resolved) {

@@ -1,6 +1,7 @@
 import type { ObjectCache } from '../cache/object-cache.js';
 import { POSKeyError, ReadConflictError } from '../errors.js';
 import { type Oid, type Tid, tidToDate, ZERO_TID } from '../ids.js';
+import { restoreDraft } from '../persistent/blob/blob.js';
 import { isBroken, makeBrokenGhost } from '../persistent/broken.js';
 import type { Jar } from '../persistent/jar.js';
 import { fill, makeGhost, type PersistentClass } from '../persistent/lifecycle.js';
@@ -14,6 +15,7 @@ import type { Changes } from './changes.js';
 import type { ConnectionParts } from './connection-parts.js';
 import type { ConnectionSet } from './connection-set.js';
 import type { MutationDetector } from './mutation-detector.js';
+import type { TemporaryRecord } from './temporary-store.js';
 
 /** Gives each oid the one object that stands for it in a connection, and each ghost its state, as the connection's view shows it. */
 export class ObjectLoader {
@@ -41,10 +43,10 @@ export class ObjectLoader {
   get(oid: Oid): Persistent {
     const known = this.#known(oid);
     if (known) return known;
-    const { data, serial } = this.#loadRevision(oid);
-    const object = this.#ghost(oid, readRecord(data).className);
+    const record = this.#loadRevision(oid);
+    const object = this.#ghost(oid, readRecord(record.data).className);
     // Making the first ghost of a class may have loaded it.
-    if (object._p_changed === undefined) this.#fill(object, oid, data, serial);
+    if (object._p_changed === undefined) this.#fill(object, oid, record);
     return object;
   }
 
@@ -63,15 +65,14 @@ export class ObjectLoader {
   /** Loads the state of a ghost. @throws as `get`. */
   activate(object: Persistent): void {
     const oid = object._p_oid as Oid;
-    const { data, serial } = this.#loadRevision(oid);
-    this.#fill(object, oid, data, serial);
+    this.#fill(object, oid, this.#loadRevision(oid));
   }
 
   #known(oid: Oid): Persistent | undefined {
     return this.#cache.get(oid) ?? this.#changes.added(oid);
   }
 
-  #loadRevision(oid: Oid): { data: Uint8Array; serial: Tid } {
+  #loadRevision(oid: Oid): TemporaryRecord {
     const saved = this.#changes.saved(oid);
     if (saved) return saved;
     const revision = this.isPast ? this.#loadPast(oid) : this.#storage.loadBefore(oid, this.before);
@@ -102,9 +103,10 @@ export class ObjectLoader {
     );
   }
 
-  #fill(object: Persistent, oid: Oid, data: Uint8Array, serial: Tid): void {
+  #fill(object: Persistent, oid: Oid, { data, serial, draft }: TemporaryRecord): void {
     if (isBroken(object)) fill(object, data, serial, data.length);
     else fill(object, readState(data, this.#references), serial, data.length);
+    if (draft) restoreDraft(object, draft);
     this.#cache.used(oid, object, data.length);
     this.#mutations?.remember(object);
   }

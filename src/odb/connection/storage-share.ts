@@ -41,8 +41,11 @@ export class StorageShare {
     return share;
   }
 
-  /** @throws StorageTransactionError when another writer of this transaction has stored the object. */
-  store(writer: object, oid: Oid, serial: Tid, data: Uint8Array): void {
+  /**
+   * @param file has the content of a blob, if it is a new one
+   * @throws StorageTransactionError when another writer of this transaction has stored the object.
+   */
+  store(writer: object, oid: Oid, serial: Tid, data: Uint8Array, file?: string): void {
     if (this.#writers) {
       const other = this.#writers.get(oid);
       if (other && other !== writer) {
@@ -50,7 +53,13 @@ export class StorageShare {
       }
       this.#writers.set(oid, writer);
     }
-    this.#storage.store(this.#transaction, oid, serial, data);
+    if (file === undefined) this.#storage.store(this.#transaction, oid, serial, data);
+    else this.#storage.storeBlob(this.#transaction, oid, serial, data, file);
+  }
+
+  /** Where files that are to become contents of blobs are best made. */
+  get temporaryDirectory(): string | undefined {
+    return this.#storage.temporaryDirectory;
   }
 
   checkCurrentSerial(oid: Oid, serial: Tid): void {

@@ -1,10 +1,13 @@
 import type { Oid, Tid } from '../ids.js';
+import type { BlobDraft } from '../persistent/blob/blob-draft.js';
 
 /** A changed object as it was at a savepoint. */
 export interface TemporaryRecord {
   readonly data: Uint8Array;
   /** The stored revision that the change is based on. */
   readonly serial: Tid;
+  /** The content of a blob that is not committed. */
+  readonly draft?: BlobDraft | undefined;
 }
 
 /** The records of changes that have been saved for a savepoint, and so need not stay in memory as objects. */

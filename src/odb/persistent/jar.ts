@@ -1,6 +1,7 @@
 import type { Clock } from '../../base/index.js';
 import type { Oid, Tid } from '../ids.js';
 import type { RecordReference } from '../serialize/references.js';
+import type { Storage } from '../storage/storage.js';
 import type { Persistent } from './persistent.js';
 
 /** The connection that an object belongs to, as the object sees it. */
@@ -18,6 +19,8 @@ export interface Jar {
   register(object: Persistent): void;
   /** The object that a weak reference means, loaded. @throws POSKeyError once it is gone. What `activate` throws. */
   find(reference: RecordReference): Persistent;
+  /** Where the contents of blobs are. */
+  readonly storage: Pick<Storage, 'loadBlob' | 'temporaryDirectory'>;
   /** The time of the storage. */
   readonly clock: Clock;
   /** The name of the database, for messages. */

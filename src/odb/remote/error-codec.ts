@@ -15,6 +15,7 @@ const CLASS_BY_CODE: ReadonlyMap<string, ErrorClass> = new Map<string, ErrorClas
   ['ODB_READ_ONLY_HISTORY', errors.ReadOnlyHistoryError],
   ['ODB_UNDO', errors.UndoError],
   ['ODB_CORRUPTION', errors.CorruptionError],
+  ['ODB_BLOB', errors.BlobError],
   ['ODB_STORAGE_LOCKED', errors.StorageLockedError],
   ['ODB_NOT_A_DATABASE', errors.NotADatabaseError],
   ['ODB_FORMAT_VERSION', errors.FormatVersionError],

@@ -40,7 +40,7 @@ export class StorageHost implements StorageHosting {
         };
       },
     });
-    hub.memory.supports = storage.supports;
+    hub.memory.supports = { ...storage.supports, blobs: false };
     hub.memory.isReadOnly = storage.isReadOnly;
     hub.memory.state = 'connected';
     this.#hub = hub;

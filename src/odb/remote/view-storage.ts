@@ -1,5 +1,5 @@
 import { type Clock, deferred, delay, systemClock, writeUint32, writeUint64 } from '../../base/index.js';
-import { ClientDisconnected, POSKeyError, ReadOnlyError } from '../errors.js';
+import { ClientDisconnected, POSKeyError, ReadOnlyError, StorageError } from '../errors.js';
 import { MAX_TID, type Oid, type Tid, ZERO_TID } from '../ids.js';
 import type {
   CommitOutcome,
@@ -245,6 +245,20 @@ export class ViewStorage implements Storage {
 
   store(transaction: StorageTransaction, oid: Oid, serial: Tid, data: Uint8Array): void {
     this.#transactions.store(transaction, oid, serial, data);
+  }
+
+  storeBlob(): void {
+    throw this.#withoutBlobs();
+  }
+
+  async loadBlob(): Promise<string> {
+    throw this.#withoutBlobs();
+  }
+
+  readonly temporaryDirectory = undefined;
+
+  #withoutBlobs(): StorageError {
+    return new StorageError(`the storage ${this.name} does not support blobs; open one that does`);
   }
 
   checkCurrentSerial(transaction: StorageTransaction, oid: Oid, serial: Tid): void {

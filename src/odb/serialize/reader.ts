@@ -1,5 +1,6 @@
 import { asBuffer } from '../../base/index.js';
 import type { Oid } from '../ids.js';
+import { blobOf } from '../storage/blob/blob-info.js';
 import './builtins.js';
 import { type ParsedRecord, readRecord } from './record.js';
 import { PersistentReference, type ReferenceReader } from './references.js';
@@ -17,6 +18,7 @@ let idle: StateDecoder | undefined = new StateDecoder();
  */
 export function readState(record: ParsedRecord | Uint8Array, references: ReferenceReader): unknown {
   const parsed = record instanceof Uint8Array ? readRecord(record) : record;
+  if (parsed.stateOffset === 0) return blobOf(parsed.bytes);
   const table = parsed.references;
   const resolved = table.length === 0 ? NONE : table.map((reference) => references.resolve(reference));
   return decode(parsed.bytes, parsed.stateOffset, resolved);
@@ -45,6 +47,7 @@ export class UnknownNamed {
 /** The state of a record with references as {@link PersistentReference}s, and unknown names as {@link UnknownNamed}. */
 export function readOpaqueState(record: Uint8Array): unknown {
   const parsed = readRecord(record);
+  if (parsed.stateOffset === 0) return { ...blobOf(parsed.bytes) };
   return decode(
     parsed.bytes,
     parsed.stateOffset,

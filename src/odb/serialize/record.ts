@@ -1,6 +1,7 @@
 import { asBuffer, readUtf8 } from '../../base/index.js';
 import { CorruptionError, FormatVersionError } from '../errors.js';
 import { type Oid, toOid } from '../ids.js';
+import { BLOB_CLASS, blobOf } from '../storage/blob/blob-info.js';
 import type { RecordReference } from './references.js';
 
 /*
@@ -12,6 +13,8 @@ import type { RecordReference } from './references.js';
  *     references   count, then each: oid, index of the class name × 4 + kind, and for the kinds 2 and 3 the index of the database's
  *                  name. Kinds: 0 strong, 1 weak, 2 strong in another database, 3 weak in another database
  *     state        MessagePack (see state-format.ts), to the end
+ *
+ * The record of a blob has a layout of its own: see blob-info.ts.
  *
  * All numbers are varints: seven bits a byte, the least significant first, the eighth bit set where more follow. Pack, prefetch, export
  * and verification read the table of references alone, and need no class.
@@ -25,7 +28,7 @@ export interface ParsedRecord {
   readonly className: string;
   readonly references: readonly RecordReference[];
   readonly bytes: Buffer;
-  /** Where the state begins. */
+  /** Where the state begins; 0 in the record of a blob, which has none. */
   readonly stateOffset: number;
 }
 
@@ -42,6 +45,7 @@ export function readRecord(data: Uint8Array): ParsedRecord {
   const bytes = asBuffer(data);
   if (bytes.length === 0) throw new CorruptionError('a record is empty');
   if (bytes[0] !== RECORD_VERSION) {
+    if (blobOf(bytes)) return { className: BLOB_CLASS, references: NO_REFERENCES, bytes, stateOffset: 0 };
     throw new FormatVersionError(
       `a record has version ${bytes[0]}, this holdfast reads version ${RECORD_VERSION}: use the version that wrote it, or a later one`,
     );

@@ -1,3 +1,4 @@
+import { BlobInfo, encodeBlobRecord } from '../storage/blob/blob-info.js';
 import { buildRecord } from './record.js';
 import type { ReferenceWriter } from './references.js';
 import { StateEncoder, type StateOwner } from './state-encoder.js';
@@ -23,6 +24,7 @@ let idle: StateEncoder | undefined = new StateEncoder();
  * @throws SerializationError, UnregisteredError for a value that cannot be stored; both name its path.
  */
 export function writeRecord({ className, state, references, path, owner }: RecordSource): Buffer {
+  if (state instanceof BlobInfo) return encodeBlobRecord(state);
   return withEncoder((encoder) => {
     encoder.begin(references, path, owner);
     encoder.write(state);

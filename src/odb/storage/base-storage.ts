@@ -1,6 +1,9 @@
-import { type Clock, Logger, systemClock } from '../../base/index.js';
+import { argumentTypeError, type Clock, Logger, systemClock } from '../../base/index.js';
 import { ReadOnlyError, StorageError, StorageTransactionError } from '../errors.js';
 import type { Oid, Tid } from '../ids.js';
+import { type BlobInfo, blobOf } from './blob/blob-info.js';
+import type { BlobStore, PlacedBlob } from './blob/blob-store.js';
+import { type BlobRequest, StorageBlobs } from './blob/storage-blobs.js';
 import {
   type AcceptedTransaction,
   type CommitBackend,
@@ -9,7 +12,7 @@ import {
 } from './commit-coordinator.js';
 import { hostStorage, type StorageHosting } from './hosting.js';
 import { type LockSession, LockTable } from './lock-table.js';
-import { type PackBackend, pack } from './pack/pack.js';
+import { type PackBackend, type PackCommits, pack } from './pack/pack.js';
 import type {
   CommitOutcome,
   ConflictResolver,
@@ -52,6 +55,9 @@ interface OpenTransaction {
   readonly stores: StoreRequest[];
   readonly checks: { oid: Oid; serial: Tid }[];
   readonly undos: Tid[];
+  readonly blobs: BlobRequest[];
+  /** Contents that stand in their places, and go again if the transaction does not happen. */
+  placed: PlacedBlob[];
   accepted: AcceptedTransaction | undefined;
   /** Settles when a vote or a commit is decided. Never rejects. */
   decided: Promise<unknown> | undefined;
@@ -126,6 +132,25 @@ export abstract class BaseStorage implements Storage {
     return undefined;
   }
 
+  /** For subclasses: where the contents of blobs are, if there are any. */
+  protected get blobs(): StorageBlobs | undefined {
+    return undefined;
+  }
+
+  /** For subclasses: where the contents of blobs are, before the first one is stored, if there can be any. */
+  protected makeBlobs(): StorageBlobs | undefined {
+    return this.blobs;
+  }
+
+  /** For subclasses: keeps the contents of blobs. */
+  protected blobsIn(store: BlobStore): StorageBlobs {
+    return new StorageBlobs(store, {
+      clock: this.clock,
+      revisions: (oid) => this.packBackend?.revisions(oid) ?? [],
+      isPending: (oid) => this.#coordinator?.isPending(oid) ?? false,
+    });
+  }
+
   /** For subclasses: how other threads can read for themselves, if they can. */
   protected get reader(): { readonly module: string; readonly data: unknown } | undefined {
     return undefined;
@@ -168,13 +193,40 @@ export abstract class BaseStorage implements Storage {
       stores: [],
       checks: [],
       undos: [],
+      blobs: [],
+      placed: [],
       accepted: undefined,
       decided: undefined,
     });
   }
 
   store(transaction: StorageTransaction, oid: Oid, serial: Tid, data: Uint8Array): void {
-    this.#require(transaction, 'open', 'store').stores.push({ oid, serial, data });
+    const open = this.#require(transaction, 'open', 'store');
+    const info = blobOf(data);
+    if (info) this.#storeContent(open, oid, info, undefined);
+    open.stores.push({ oid, serial, data });
+  }
+
+  storeBlob(transaction: StorageTransaction, oid: Oid, serial: Tid, data: Uint8Array, file: string): void {
+    const open = this.#require(transaction, 'open', 'storeBlob');
+    const info = blobOf(data);
+    if (!info) throw argumentTypeError('ARG_BLOB_RECORD', `storeBlob: the record of oid ${oid} is not that of a blob`);
+    this.#storeContent(open, oid, info, file);
+    open.stores.push({ oid, serial, data });
+  }
+
+  #storeContent({ blobs }: OpenTransaction, oid: Oid, info: BlobInfo, file: string | undefined): void {
+    this.requireBlobs('store');
+    blobs.push({ oid, info, file });
+  }
+
+  async loadBlob(oid: Oid, info: BlobInfo): Promise<string> {
+    this.requireOpen('loadBlob');
+    return this.requireBlobs('loadBlob').load(oid, info);
+  }
+
+  get temporaryDirectory(): string | undefined {
+    return this.makeBlobs()?.temporaryDirectory;
   }
 
   checkCurrentSerial(transaction: StorageTransaction, oid: Oid, serial: Tid): void {
@@ -190,11 +242,16 @@ export abstract class BaseStorage implements Storage {
     const open = this.#require(transaction, 'open', 'commit');
     open.phase = 'deciding';
     try {
-      const outcome = await this.#decide(open, this.#commits.commit({ transaction, ...open }));
+      const outcome = await this.#decide(
+        open,
+        this.#withContents(open, () => this.#commits.commit({ transaction, ...open })),
+      );
       this.#transactions.delete(transaction);
+      this.#settleContents(open);
       return outcome;
     } catch (error) {
       open.phase = 'failed';
+      await this.#takeBackContents(open);
       throw error;
     }
   }
@@ -203,9 +260,13 @@ export abstract class BaseStorage implements Storage {
     const open = this.#require(transaction, 'open', 'tpcVote');
     open.phase = 'deciding';
     try {
-      open.accepted = await this.#decide(open, this.#commits.vote({ transaction, ...open }));
+      open.accepted = await this.#decide(
+        open,
+        this.#withContents(open, () => this.#commits.vote({ transaction, ...open })),
+      );
     } catch (error) {
       open.phase = 'failed';
+      await this.#takeBackContents(open);
       throw error;
     }
     open.phase = 'voted';
@@ -213,9 +274,16 @@ export abstract class BaseStorage implements Storage {
   }
 
   async tpcFinish(transaction: StorageTransaction): Promise<Tid> {
-    const { accepted } = this.#require(transaction, 'voted', 'tpcFinish');
+    const open = this.#require(transaction, 'voted', 'tpcFinish');
     this.#transactions.delete(transaction);
-    return this.#commits.finish(accepted as AcceptedTransaction);
+    try {
+      const tid = await this.#commits.finish(open.accepted as AcceptedTransaction);
+      this.#settleContents(open);
+      return tid;
+    } catch (error) {
+      await this.#takeBackContents(open);
+      throw error;
+    }
   }
 
   async tpcAbort(transaction: StorageTransaction): Promise<void> {
@@ -226,6 +294,42 @@ export abstract class BaseStorage implements Storage {
     }
     this.#transactions.delete(transaction);
     if (open.accepted) await this.#commits.abort(open.accepted);
+    await this.#takeBackContents(open);
+  }
+
+  /**
+   * Decides once the contents that the transaction stores stand in their places. Ordering: they are durable there before the transaction
+   * is, and a transaction without any waits for nothing.
+   */
+  #withContents<T>(open: OpenTransaction, decide: () => Promise<T>): Promise<T> {
+    if (open.blobs.length === 0) return decide();
+    return this.requireBlobs('commit')
+      .place(open.blobs)
+      .then((placed) => {
+        open.placed = placed;
+        return decide();
+      });
+  }
+
+  #settleContents(open: OpenTransaction): void {
+    for (const each of open.placed.splice(0)) {
+      each.settle().catch((error: unknown) => logger.warning('the mark of a content could not be removed', error));
+    }
+  }
+
+  async #takeBackContents(open: OpenTransaction): Promise<void> {
+    for (const each of open.placed.splice(0)) {
+      // Crash: a write that failed may be found to have happened at the next open.
+      if (this.#commits.isFailing) each.leave();
+      else await each.takeBack();
+    }
+  }
+
+  /** @throws StorageError where there are no blobs. */
+  protected requireBlobs(what: string): StorageBlobs {
+    const blobs = this.makeBlobs();
+    if (blobs) return blobs;
+    throw new StorageError(`${what}: the storage ${this.name} does not support blobs; open one that does`);
   }
 
   async pack(options: PackOptions): Promise<void> {
@@ -235,16 +339,7 @@ export abstract class BaseStorage implements Storage {
     if (this.#packing) throw new StorageError(`the storage ${this.name} is being packed already: wait for its end`);
     const stop = new AbortController();
     const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
-    const done = pack(
-      backend,
-      {
-        clock: this.clock,
-        begin: (marking) => this.#commits.watch(marking),
-        release: (oid) => this.#commits.release(oid),
-        end: () => this.#commits.unwatch(),
-      },
-      { ...options, signal },
-    );
+    const done = this.#pack(backend, { ...options, signal });
     this.#packing = { done: done.catch(() => {}), stop };
     try {
       await done;
@@ -253,9 +348,26 @@ export abstract class BaseStorage implements Storage {
     }
   }
 
+  async #pack(backend: PackBackend, options: PackOptions): Promise<void> {
+    const commits: PackCommits = {
+      clock: this.clock,
+      begin: (marking) => this.#commits.watch(marking),
+      release: (oid) => this.#commits.release(oid),
+      end: () => this.#commits.unwatch(),
+    };
+    await pack(backend, commits, options);
+    await this.blobs?.collectAll(options.signal);
+  }
+
   async *verify(options: VerifyOptions): AsyncGenerator<Problem> {
     this.requireOpen('verify');
-    yield* verifyByReading(this, options);
+    yield* this.verifyRecords(options);
+    if (this.blobs) yield* this.blobs.orphans();
+  }
+
+  /** For subclasses: checks what is stored but for contents of blobs that no record names. */
+  protected verifyRecords(options: VerifyOptions): AsyncIterable<Problem> {
+    return verifyByReading(this, options);
   }
 
   attach(): StorageAttachment {
@@ -280,6 +392,7 @@ export abstract class BaseStorage implements Storage {
     await this.#abortAll();
     await this.#coordinator?.drain();
     this.locks.close();
+    await this.blobs?.settled();
     await this.release();
   }
 

@@ -201,6 +201,11 @@ export class CommitCoordinator {
     return true;
   }
 
+  /** Whether an accepted transaction is about to write the object. */
+  isPending(oid: Oid): boolean {
+    return this.#overlay.has(oid);
+  }
+
   /** Takes nothing more: those who wait for their turn are refused. */
   stop(): void {
     this.#isStopped = true;

@@ -1,5 +1,7 @@
+import { rm } from 'node:fs/promises';
 import { systemRandom } from '../../base/index.js';
 import { type Tid, ZERO_TID } from '../ids.js';
+import { type ContentCopy, copyContents } from './blob/copy-contents.js';
 import type { Storage, StorageTransaction, TransactionRecord } from './storage.js';
 import { REMOVED } from './undo.js';
 
@@ -11,7 +13,7 @@ const COUNT_UNDER_WAY_MAX = 500;
 export interface CopyProgress {
   readonly transactions: number;
   readonly records: number;
-  /** Bytes of the records. */
+  /** Bytes of the records, and of the contents of blobs. */
   readonly bytes: number;
   /** The newest transaction that was taken over. */
   readonly tid: Tid;
@@ -27,8 +29,8 @@ export interface CopyOptions {
 }
 
 /**
- * Copies the transactions of one storage into another, with their tids, oids, users, notes and records: as much history as is there. What
- * is committed to the source meanwhile is not part of it; calling it again takes it over.
+ * Copies the transactions of one storage into another, with their tids, oids, users, notes, records and contents of blobs: as much history
+ * as is there. Checksums of contents are checked on the way. What is committed to the source meanwhile is not part of it; calling it again takes it over.
  *
  * @throws StorageError when a transaction is not newer than what the target has. ReadOnlyError. What reading and committing throw; what
  * was taken over by then stays. The reason of `signal`.
@@ -55,8 +57,12 @@ export async function copyTransactions(
   try {
     for await (const record of source.iterate(from)) {
       signal?.throwIfAborted();
-      const bytes = record.records.reduce((sum, { data }) => sum + (data?.length ?? 0), 0);
-      const restored = restore(target, record);
+      // Ordering: a transaction with contents is decided later than it was begun, and another one must not pass it.
+      const contents = await copyContents(source, target, record.records);
+      if (contents.length > 0) await settle();
+      let bytes = record.records.reduce((sum, { data }) => sum + (data?.length ?? 0), 0);
+      for (const { info } of contents) bytes += info.size;
+      const restored = restore(target, record, contents);
       restored.catch(() => {
         hasFailed = true;
       });
@@ -68,7 +74,8 @@ export async function copyTransactions(
         bytes: progress.bytes + bytes,
         tid: record.tid,
       };
-      if (hasFailed || bytesUnderWay >= BYTES_UNDER_WAY_MAX || underWay.length >= COUNT_UNDER_WAY_MAX) await settle();
+      const isMuch = bytesUnderWay >= BYTES_UNDER_WAY_MAX || underWay.length >= COUNT_UNDER_WAY_MAX;
+      if (hasFailed || isMuch || contents.length > 0) await settle();
     }
     await settle();
   } finally {
@@ -78,15 +85,21 @@ export async function copyTransactions(
 }
 
 /** Writes a transaction of another storage as it is. */
-async function restore(target: Storage, record: TransactionRecord): Promise<void> {
+async function restore(target: Storage, record: TransactionRecord, contents: readonly ContentCopy[]): Promise<void> {
   const { tid, user, description, extension, records } = record;
   const transaction: StorageTransaction = { commitId: systemRandom.bytes(16), user, description, extension, tid };
-  target.tpcBegin(transaction);
   try {
-    for (const { oid, data } of records) target.store(transaction, oid, ZERO_TID, data ?? REMOVED);
+    target.tpcBegin(transaction);
+    for (const { oid, data } of records) {
+      const content = contents.find((each) => each.oid === oid);
+      if (content?.file !== undefined) target.storeBlob(transaction, oid, ZERO_TID, data as Uint8Array, content.file);
+      else if (!content) target.store(transaction, oid, ZERO_TID, data ?? REMOVED);
+    }
     await target.commit(transaction);
   } catch (error) {
     await target.tpcAbort(transaction);
     throw error;
+  } finally {
+    for (const { file } of contents) if (file !== undefined) await rm(file, { force: true });
   }
 }

@@ -1,13 +1,22 @@
+import { join } from 'node:path';
 import { toHex } from '../../base/index.js';
 import { POSKeyError } from '../errors.js';
 import { MAX_TID, type Oid, ROOT_OID, type Tid, ZERO_TID } from '../ids.js';
 import { BaseStorage, type BaseStorageOptions } from './base-storage.js';
+import { BlobStore } from './blob/blob-store.js';
+import type { StorageBlobs } from './blob/storage-blobs.js';
+import { TemporaryFolder } from './blob/temporary-folder.js';
 import type { AcceptedTransaction } from './commit-coordinator.js';
 import type { PackBackend } from './pack/pack.js';
 import type { HistoryEntry, Revision, StorageSupports, TransactionRecord, UndoLogEntry } from './storage.js';
 import { dataOrNone, present, REMOVED, trimmedAway, type UndoableRecord } from './undo.js';
 
 let storageCount = 0;
+
+interface TemporaryBlobs {
+  readonly folder: TemporaryFolder;
+  readonly blobs: StorageBlobs;
+}
 
 interface MemoryRevision {
   /** Its number among the object's revisions, from 0. */
@@ -19,7 +28,7 @@ interface MemoryRevision {
 /** Keeps everything in memory, with its whole history: for tests, and as the model of what a storage does. */
 export class MemoryStorage extends BaseStorage {
   readonly name = `memory:${++storageCount}`;
-  readonly supports: StorageSupports = { history: true, undo: true, pack: true, blobs: false, locks: true };
+  readonly supports: StorageSupports = { history: true, undo: true, pack: true, blobs: true, locks: true };
   /** Revisions of each object, oldest first. */
   readonly #revisions = new Map<Oid, MemoryRevision[]>();
   #transactions: AcceptedTransaction[] = [];
@@ -29,6 +38,7 @@ export class MemoryStorage extends BaseStorage {
   #lastTid = ZERO_TID;
   #lastOid = ROOT_OID as number;
   #bytes = 0;
+  #files: TemporaryBlobs | undefined;
 
   constructor(options: BaseStorageOptions = {}) {
     super(options);
@@ -197,5 +207,21 @@ export class MemoryStorage extends BaseStorage {
     return ++this.#lastOid as Oid;
   }
 
-  protected override async release(): Promise<void> {}
+  protected override get blobs(): StorageBlobs | undefined {
+    return this.#files?.blobs;
+  }
+
+  /** Contents of blobs are files all the same: in a folder of their own, which goes with the storage. */
+  protected override makeBlobs(): StorageBlobs | undefined {
+    if (!this.#files) {
+      const folder = new TemporaryFolder('holdfast-memory-');
+      this.#files = { folder, blobs: this.blobsIn(BlobStore.open(join(folder.path, 'blobs'))) };
+    }
+    return this.#files.blobs;
+  }
+
+  protected override async release(): Promise<void> {
+    await this.#files?.blobs.settled();
+    this.#files?.folder.remove();
+  }
 }

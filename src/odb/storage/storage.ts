@@ -1,5 +1,6 @@
 import type { Clock } from '../../base/index.js';
 import type { Oid, Tid } from '../ids.js';
+import type { BlobInfo } from './blob/blob-info.js';
 import type { Problem, VerifyOptions } from './verify.js';
 
 /**
@@ -16,6 +17,8 @@ import type { Problem, VerifyOptions } from './verify.js';
  * 4. **Oids are never given twice**, whoever crashes.
  * 5. **Reads are synchronous** and see only published revisions; a revision once read at a tid reads the same for ever,
  *    until a pack drops it.
+ * 6. **Blobs.** The record of a blob (`blobOf` tells it from others) names its content, which is a file: there, whole and never changed,
+ *    for as long as any revision names it. Contents are asked for by promises, since a client may have to fetch them.
  *
  * `load*`, `newOid`, `lastTransaction` and `poll` are synchronous; building a transaction (`tpcBegin`, `store`,
  * `checkCurrentSerial`) is too, since it only collects; what decides or waits returns a promise.
@@ -74,6 +77,14 @@ export interface Storage {
    * @throws StorageTransactionError when the transaction is not open, or voted.
    */
   store(transaction: StorageTransaction, oid: Oid, serial: Tid, data: Uint8Array): void;
+  /**
+   * As `store`, for the record of a blob. `file` has its content. It stays the caller's, who changes it no more, and may remove it once the
+   * transaction has ended; the storage makes its own of it, by a link where it can. Without it (by `store`) the content has to be there
+   * already. Only where `supports.blobs`; elsewhere the record of a blob is refused by `store`, too.
+   * @throws as `store`. StorageError without that ability. The commit, or the vote, throws StorageError when the file is not what the
+   * record says.
+   */
+  storeBlob(transaction: StorageTransaction, oid: Oid, serial: Tid, data: Uint8Array, file: string): void;
   /** Adds a condition to an open transaction: `serial` must be current when it is voted. */
   checkCurrentSerial(transaction: StorageTransaction, oid: Oid, serial: Tid): void;
   /**
@@ -96,6 +107,19 @@ export interface Storage {
   tpcFinish(transaction: StorageTransaction): Promise<Tid>;
   /** Forgets the transaction, in whatever phase; one that is not open is ignored. */
   tpcAbort(transaction: StorageTransaction): Promise<void>;
+
+  /**
+   * The path of a file with a content of a blob, for reading only; its size is checked, its checksum is not. Open it at once: it may be
+   * removed when it is packed away, and when a client's cache makes room.
+   * @throws POSKeyError when the blob has no such content, or has it no more. CorruptionError. ClientDisconnected. StorageError without
+   * the ability.
+   */
+  loadBlob(oid: Oid, info: BlobInfo): Promise<string>;
+  /**
+   * Where files that are to become contents are best made: a folder, to be made where it is missing, from which they need not be copied.
+   * `undefined` without the ability.
+   */
+  readonly temporaryDirectory: string | undefined;
 
   /** What became of a commit within the last hour: its tid, or `undefined` when it did not happen and never will. */
   outcome(commitId: Uint8Array): Promise<Tid | undefined>;
@@ -133,6 +157,7 @@ export interface StorageSupports {
   readonly history: boolean;
   readonly undo: boolean;
   readonly pack: boolean;
+  /** Large contents as files of their own. */
   readonly blobs: boolean;
   readonly locks: boolean;
 }

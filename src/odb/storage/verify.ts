@@ -1,6 +1,8 @@
 import { BaseError } from '../../base/index.js';
 import { POSKeyError } from '../errors.js';
 import type { Oid, Tid } from '../ids.js';
+import { measureFile, requireContent } from './blob/blob-file.js';
+import { blobOf } from './blob/blob-info.js';
 import { OidSet } from './pack/oid-set.js';
 import type { Storage } from './storage.js';
 
@@ -9,6 +11,12 @@ export interface Problem {
   readonly message: string;
   readonly oid?: Oid;
   readonly tid?: Tid;
+}
+
+/** What a verification needs to know besides. */
+export interface Verification extends VerifyOptions {
+  /** Has the contents of blobs. */
+  readonly storage: Pick<Storage, 'loadBlob'>;
 }
 
 /** How far a verification is. */
@@ -29,7 +37,8 @@ export interface VerifyOptions {
 export type CurrentRecord = readonly [oid: Oid, data: Uint8Array | undefined];
 
 /** Reads all that a storage has, through its contract. */
-export async function* verifyByReading(storage: Storage, options: VerifyOptions): AsyncGenerator<Problem> {
+export async function* verifyByReading(storage: Storage, wanted: VerifyOptions): AsyncGenerator<Problem> {
+  const options = { ...wanted, storage };
   const oids = new OidSet();
   const tally = new Tally('transactions', options);
   try {
@@ -98,12 +107,24 @@ function referencesOf(data: Uint8Array | undefined, { references }: VerifyOption
   }
 }
 
-/** Whether a record decodes. */
-export function* recordProblems(oid: Oid, tid: Tid, data: Uint8Array, options: VerifyOptions): Generator<Problem> {
+/** Whether a record decodes, and whether its blob has the content that it speaks of. */
+export async function* recordProblems(
+  oid: Oid,
+  tid: Tid,
+  data: Uint8Array,
+  { references, storage, signal }: Verification,
+): AsyncGenerator<Problem> {
   try {
-    options.references(data);
+    references(data);
   } catch (error) {
     yield { oid, tid, message: `the record of oid ${oid} (tid ${tid}) does not decode: ${(error as Error).message}` };
+  }
+  const info = blobOf(data);
+  if (!info) return;
+  try {
+    requireContent(oid, info, await measureFile(await storage.loadBlob(oid, info), signal));
+  } catch (error) {
+    yield problemOf(error, { oid, tid });
   }
 }
 

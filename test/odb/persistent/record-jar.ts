@@ -19,6 +19,11 @@ export class RecordJar implements Jar {
 
   readonly clock = systemClock;
 
+  readonly storage = {
+    loadBlob: () => Promise.reject(new Error('there are no blobs here')),
+    temporaryDirectory: undefined,
+  };
+
   find(): never {
     throw new Error('there are no weak references here');
   }

@@ -24,6 +24,7 @@ import { openSmallFile } from './small-file.js';
  *
  *     test.fs/holdfast.json   what this is, and in which version of the format
  *     test.fs/level/          LevelDB's files
+ *     test.fs/blobs/          contents of blobs, once there are any: see blob-store.ts
  *     test.fs/last-commit     the last acknowledged transaction
  *     test.fs/oids            up to which oid they are reserved
  *     test.fs.lock            beside it, for as long as it is open: who has it
@@ -32,6 +33,7 @@ import { openSmallFile } from './small-file.js';
 const MARKER = 'holdfast.json';
 const DRAFT = `${MARKER}.new`;
 const LEVEL = 'level';
+const BLOBS = 'blobs';
 /** Name of the file that says which transaction was acknowledged last. */
 export const LAST_COMMIT = 'last-commit';
 /** Name of the file that says up to which oid they are reserved. */
@@ -65,6 +67,7 @@ function holdDirectory(path: string, options: { readonly create: boolean }): Hel
 
 class MachineDirectory implements HeldDirectory {
   readonly levelFolder: string;
+  readonly blobFolder: string;
   readonly #lock: LockFile;
 
   constructor(
@@ -73,6 +76,7 @@ class MachineDirectory implements HeldDirectory {
     lock: LockFile,
   ) {
     this.levelFolder = join(path, LEVEL);
+    this.blobFolder = join(path, BLOBS);
     this.#lock = lock;
   }
 

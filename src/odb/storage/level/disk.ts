@@ -19,6 +19,8 @@ export interface HeldDirectory {
   readonly path: string;
   /** Where LevelDB keeps its files. */
   readonly levelFolder: string;
+  /** Where the contents of blobs are kept; without it there are none. */
+  readonly blobFolder?: string;
   readonly isNew: boolean;
   /** Opens the LevelDB in it. */
   openLevel(options: LevelOptions): Promise<Level>;

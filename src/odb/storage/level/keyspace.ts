@@ -224,6 +224,11 @@ export function tidOfRevision(value: Buffer): Tid {
   return readUint64(value, 4) as Tid;
 }
 
+/** The data of a revision, unchecked. */
+export function dataOfRevision(value: Buffer): Buffer {
+  return value.subarray(HEAD_BYTES, -CRC_BYTES);
+}
+
 function damagedRevision(oid: Oid, value: Buffer): CorruptionError {
   const tid = value.length < HEAD_BYTES ? undefined : tidOfRevision(value);
   return new CorruptionError(

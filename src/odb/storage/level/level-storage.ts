@@ -3,6 +3,8 @@ import { CorruptionError, POSKeyError, StorageError } from '../../errors.js';
 import { MAX_TID, type Oid, type Tid, tidFromDate, ZERO_TID } from '../../ids.js';
 import { OID_BLOCK_COUNT, OUTCOME_AGE_MAX_MS } from '../../limits.js';
 import { BaseStorage, type BaseStorageOptions } from '../base-storage.js';
+import { BlobStore } from '../blob/blob-store.js';
+import type { StorageBlobs } from '../blob/storage-blobs.js';
 import type { AcceptedTransaction } from '../commit-coordinator.js';
 import type { PackBackend } from '../pack/pack.js';
 import type {
@@ -67,13 +69,14 @@ const FUTURE_CRITICAL_MS = 3_600_000;
 /** Keeps a database in a directory, by LevelDB. */
 export class LevelStorage extends BaseStorage {
   readonly name: string;
-  readonly supports: StorageSupports = { history: true, undo: true, pack: true, blobs: false, locks: true };
+  readonly supports: StorageSupports;
   readonly #directory: HeldDirectory;
   readonly #level: Level;
   readonly #reader: LevelReader;
   readonly #lastCommit: LastCommitFile;
   readonly #writer: LevelWriter;
   readonly #upkeep: Upkeep | undefined;
+  readonly #blobs: StorageBlobs | undefined;
   #lastTid: Tid;
   readonly #oids: OidFile;
   /** The highest oid that was handed out. */
@@ -82,8 +85,9 @@ export class LevelStorage extends BaseStorage {
 
   private constructor(opened: Opened, options: LevelStorageOptions) {
     super(options);
-    const { directory, level, lastCommit, oids, last, checkpoint, highestOid } = opened;
+    const { directory, level, lastCommit, oids, last, checkpoint, highestOid, blobStore } = opened;
     this.name = directory.path;
+    this.supports = { history: true, undo: true, pack: true, blobs: directory.blobFolder !== undefined, locks: true };
     this.#directory = directory;
     this.#level = level;
     this.#lastCommit = lastCommit;
@@ -107,8 +111,11 @@ export class LevelStorage extends BaseStorage {
       const keepMs = keepMsOf(options.history ?? DEFAULT_HISTORY);
       const checkpointTid = () => this.#writer.checkpointTid;
       const write: UpkeepOptions['write'] = (put) => this.#writer.writeBeside(put);
-      this.#upkeep = new Upkeep({ level, reader, clock: this.clock, keepMs, checkpointTid, write });
+      const trimmed = (blobs: Iterable<Oid>) => this.#blobs?.collect(blobs);
+      this.#upkeep = new Upkeep({ level, reader, clock: this.clock, keepMs, checkpointTid, write, trimmed });
     }
+    this.#blobs = blobStore && this.blobsIn(blobStore);
+    if (!options.readOnly) this.#blobs?.recover((id) => opened.inDoubt.has(id));
     this.#begin();
   }
 
@@ -128,10 +135,11 @@ export class LevelStorage extends BaseStorage {
       level = await openDirectory(directory, options);
       lastCommit = new LastCommitFile(directory.openFile(LAST_COMMIT));
       oids = new OidFile(directory.openFile(OIDS), { durable: options.durable ?? true });
+      const blobStore = directory.blobFolder === undefined ? undefined : BlobStore.open(directory.blobFolder);
       const recovered = await recover({ level, name: directory.path, isReadOnly, lastCommit: lastCommit.read() });
       if (options.durable === false) lastCommit.clear();
       if (directory.isNew) directory.mark();
-      return new LevelStorage({ directory, level, lastCommit, oids, ...recovered }, options);
+      return new LevelStorage({ directory, level, lastCommit, oids, blobStore, ...recovered }, options);
     } catch (error) {
       lastCommit?.close();
       oids?.close();
@@ -310,9 +318,8 @@ export class LevelStorage extends BaseStorage {
     }
   }
 
-  override async *verify(options: VerifyOptions): AsyncGenerator<Problem> {
-    this.requireOpen('verify');
-    yield* verifyLevel(this.#level, this.#reader, options);
+  protected override verifyRecords(options: VerifyOptions): AsyncGenerator<Problem> {
+    return verifyLevel(this.#level, this.#reader, { ...options, storage: this });
   }
 
   /** The number of oids handed out: an upper bound. */
@@ -350,6 +357,10 @@ export class LevelStorage extends BaseStorage {
     }
   }
 
+  protected override get blobs(): StorageBlobs | undefined {
+    return this.#blobs;
+  }
+
   protected override get packBackend(): PackBackend {
     const upkeep = this.#upkeep as Upkeep;
     return new LevelPack({ level: this.#level, reader: this.#reader, writer: this.#writer, upkeep });
@@ -382,6 +393,9 @@ interface Opened {
   readonly last: ChainPlace;
   readonly checkpoint: ChainPlace;
   readonly highestOid: number;
+  readonly blobStore: BlobStore | undefined;
+  /** Contents that are named by transactions of which is not known yet whether they happened. */
+  readonly inDoubt: ReadonlySet<string>;
 }
 
 /** How long superseded revisions are kept; `undefined`: for ever. */

@@ -7,7 +7,7 @@ import {
   problemOf,
   recordProblems,
   Tally,
-  type VerifyOptions,
+  type Verification,
 } from '../verify.js';
 import type { Level } from './disk.js';
 import {
@@ -28,7 +28,7 @@ import {
 import { type LevelReader, levelError } from './level-reader.js';
 
 /** Checks every value of a database on the disk, and that they agree. */
-export async function* verifyLevel(level: Level, reader: LevelReader, options: VerifyOptions): AsyncGenerator<Problem> {
+export async function* verifyLevel(level: Level, reader: LevelReader, options: Verification): AsyncGenerator<Problem> {
   yield* transactionProblems(level, reader, options);
   yield* olderProblems(level, reader, options);
   yield* commitIdProblems(level);
@@ -36,11 +36,7 @@ export async function* verifyLevel(level: Level, reader: LevelReader, options: V
 }
 
 /** Transactions decode, none is missing, and what they wrote is there unless it was trimmed. */
-async function* transactionProblems(
-  level: Level,
-  reader: LevelReader,
-  options: VerifyOptions,
-): AsyncGenerator<Problem> {
+async function* transactionProblems(level: Level, reader: LevelReader, options: Verification): AsyncGenerator<Problem> {
   const mark = level.getSync(bookkeepingKey('trimmed'));
   let dropped = 0;
   try {
@@ -87,7 +83,7 @@ async function* transactionProblems(
 }
 
 /** Older revisions decode, and are older than the one that supersedes them. */
-async function* olderProblems(level: Level, reader: LevelReader, options: VerifyOptions): AsyncGenerator<Problem> {
+async function* olderProblems(level: Level, reader: LevelReader, options: Verification): AsyncGenerator<Problem> {
   const tally = new Tally('objects', options);
   for await (const [key, value] of entriesOf(level, OLDER_RANGE)) {
     tally.count();
@@ -126,7 +122,7 @@ async function* commitIdProblems(level: Level): AsyncGenerator<Problem> {
 
 async function* currentRecords(
   level: Level,
-  options: VerifyOptions,
+  options: Verification,
   isFirst: boolean,
 ): AsyncGenerator<CurrentRecord | Problem> {
   for await (const [key, value] of entriesOf(level, CURRENT_RANGE)) {

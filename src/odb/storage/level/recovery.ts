@@ -1,9 +1,11 @@
 import { CorruptionError } from '../../errors.js';
 import { type Tid, ZERO_TID } from '../../ids.js';
+import { blobOf } from '../blob/blob-info.js';
 import type { Level } from './disk.js';
 import {
   bookkeepingKey,
   CURRENT_RANGE,
+  dataOfRevision,
   decodeNumbers,
   decodePrepared,
   decodeTransaction,
@@ -22,6 +24,8 @@ export interface Recovered {
   readonly checkpoint: ChainPlace;
   /** The highest oid that is stored. */
   readonly highestOid: number;
+  /** Ids of contents of blobs that are named by transactions of which is not known yet whether they happened. */
+  readonly inDoubt: ReadonlySet<string>;
 }
 
 /**
@@ -43,12 +47,21 @@ export async function recover(options: {
   const last = await walk(level, name, checkpoint);
   if (lastCommit && lastCommit.sequence > last.sequence) throw missing(name, last.tid, lastCommit.tid);
   if (!options.isReadOnly) await dropPrepared(level);
-  return { last, checkpoint, highestOid: await highestOid(level) };
+  return { last, checkpoint, highestOid: await highestOid(level), inDoubt: await contentsInDoubt(level) };
 }
 
 async function highestOid(level: Level): Promise<number> {
   for await (const key of level.keys({ ...CURRENT_RANGE, reverse: true, limit: 1 })) return oidOfKey(key);
   return 0;
+}
+
+async function contentsInDoubt(level: Level): Promise<Set<string>> {
+  const ids = new Set<string>();
+  for await (const [key, value] of level.iterator(PREPARED_RANGE)) {
+    const info = isPreparedHead(key) ? undefined : blobOf(dataOfRevision(value));
+    if (info) ids.add(info.id);
+  }
+  return ids;
 }
 
 async function walk(level: Level, name: string, checkpoint: ChainPlace): Promise<ChainPlace> {

@@ -2,10 +2,12 @@ import { asBuffer, type Clock, Logger, Mutex, type Timer } from '../../../base/i
 import { StorageError } from '../../errors.js';
 import { type Oid, type Tid, tidFromDate, ZERO_TID } from '../../ids.js';
 import { OUTCOME_AGE_MAX_MS } from '../../limits.js';
+import { blobOf } from '../blob/blob-info.js';
 import type { Batch, Level } from './disk.js';
 import {
   bookkeepingKey,
   commitIdsBefore,
+  dataOfRevision,
   decodeNumbers,
   decodeTransaction,
   encodeNumbers,
@@ -38,6 +40,8 @@ export interface UpkeepOptions {
   readonly checkpointTid: () => Tid;
   /** Writes between commits. */
   readonly write: (put: (batch: Batch) => void) => Promise<void>;
+  /** Old revisions of these blobs were dropped. */
+  readonly trimmed: (blobs: Iterable<Oid>) => void;
 }
 
 /**
@@ -149,7 +153,7 @@ export class Upkeep {
 
   /** Resolves to whether there is nothing left to trim. */
   async #trimStep(horizon: Tid): Promise<boolean> {
-    const { level, checkpointTid, write } = this.#options;
+    const { level, checkpointTid, write, trimmed } = this.#options;
     const [from = ZERO_TID, dropped = 0] = await this.#trimmed();
     const step = new Step(this.#options, checkpointTid());
     const range = { gt: transactionKey(from), lt: transactionKey(horizon) };
@@ -166,6 +170,7 @@ export class Upkeep {
       for (const tid of emptied) batch.del(transactionKey(tid));
       batch.put(bookkeepingKey('trimmed'), encodeNumbers([last, dropped + emptied.length]));
     });
+    trimmed(step.blobs);
     return step.count < DROPS_PER_STEP;
   }
 }
@@ -179,6 +184,8 @@ class Step {
   readonly #revisions = new Map<Oid, Set<number>>();
   /** Transactions that lose a record. */
   readonly #losers = new Set<Tid>();
+  /** Blobs that lose a revision. */
+  readonly blobs = new Set<Oid>();
   count = 0;
 
   constructor({ level, reader }: UpkeepOptions, checkpointTid: Tid) {
@@ -201,6 +208,7 @@ class Step {
       if (numbers) numbers.add(n);
       else this.#revisions.set(oid, new Set([n]));
       this.#losers.add(tidOfRevision(asBuffer(value)));
+      if (blobOf(dataOfRevision(asBuffer(value)))) this.blobs.add(oid);
     }
   }
 
