@@ -8,6 +8,7 @@ import {
   systemRandom,
 } from '../base/index.js';
 import { InvalidationLog } from './cache/invalidation-log.js';
+import type { CacheLimits } from './cache/object-cache.js';
 import { recordConflictResolver } from './connection/conflict-resolution.js';
 import { Connection, type ConnectionOwner } from './connection/connection.js';
 import { ConnectionPool } from './connection/connection-pool.js';
@@ -93,6 +94,7 @@ export class DB<Root extends object = Record<string, unknown>> {
   readonly databaseName: string;
   readonly #pool: ConnectionPool<Connection<Root>>;
   readonly #owner: ConnectionOwner;
+  readonly #cacheLimits: CacheLimits;
   readonly #unsubscribe: () => void;
   readonly #refuseDefaultManager: boolean;
   readonly #databases: Databases;
@@ -108,13 +110,16 @@ export class DB<Root extends object = Record<string, unknown>> {
     this.#pool = new ConnectionPool(options.poolSize ?? 7, this.databaseName);
     const invalidations = new InvalidationLog();
     this.#unsubscribe = storage.subscribe(invalidations, { isLazy: true });
+    this.#cacheLimits = {
+      objectsMax: options.cacheSize ?? 10_000,
+      bytesMax: sizeBytes(options.cacheBytes ?? '64MB'),
+    };
     this.#owner = {
       db: this as unknown as DB,
       databaseName: this.databaseName,
       storage,
       invalidations,
-      cacheObjectsMax: options.cacheSize ?? 10_000,
-      cacheBytesMax: sizeBytes(options.cacheBytes ?? '64MB'),
+      cacheLimits: this.#cacheLimits,
       databases,
       crossReferences: options.crossReferences ?? true,
       pasts: new Map(),
@@ -305,9 +310,22 @@ export class DB<Root extends object = Record<string, unknown>> {
     this.#pool.size = size;
   }
 
-  /** Objects that a connection keeps loaded. */
+  /** Objects that a connection keeps loaded; may be changed, and counts from the next trim of each cache. */
   get cacheSize(): number {
-    return this.#owner.cacheObjectsMax;
+    return this.#cacheLimits.objectsMax;
+  }
+
+  set cacheSize(objects: number) {
+    this.#cacheLimits.objectsMax = objects;
+  }
+
+  /** Bytes of records that a connection keeps loaded; may be changed as `cacheSize`. */
+  get cacheBytes(): number {
+    return this.#cacheLimits.bytesMax;
+  }
+
+  set cacheBytes(size: Size) {
+    this.#cacheLimits.bytesMax = sizeBytes(size);
   }
 
   /** Closes the database with its storage. Closing twice does nothing. */

@@ -50,6 +50,8 @@ export class AbsentDatabase implements Jar {
     throw this.#error(describe(object));
   }
 
+  touched(): void {}
+
   register(object: Persistent): never {
     throw this.#error(describe(object));
   }

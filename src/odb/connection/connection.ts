@@ -2,7 +2,7 @@ import type { Readable } from 'node:stream';
 import { inspect } from 'node:util';
 import { argumentTypeError, type Clock, Logger } from '../../base/index.js';
 import type { InvalidationLog } from '../cache/invalidation-log.js';
-import { ObjectCache } from '../cache/object-cache.js';
+import { type CacheLimits, ObjectCache } from '../cache/object-cache.js';
 import type { DB } from '../db.js';
 import {
   CommitUnderWayError,
@@ -49,8 +49,7 @@ export interface ConnectionOwner {
   readonly databaseName: string;
   readonly storage: Storage;
   readonly invalidations: InvalidationLog;
-  readonly cacheObjectsMax: number;
-  readonly cacheBytesMax: number;
+  readonly cacheLimits: Readonly<CacheLimits>;
   /** The databases that are open together with this one, itself among them. */
   readonly databases: ReadonlyMap<string, DB>;
   /** Whether objects of this database may refer to objects of others. */
@@ -92,6 +91,7 @@ export class Connection<Root extends object = Record<string, unknown>>
   readonly #mutations: MutationDetector | undefined;
   readonly #readCurrent = new Map<Persistent, Tid>();
   #handover: Handover | undefined;
+  #storeCount = 0;
   #closeCallbacks: (() => void)[] = [];
   readonly #set: ConnectionSet;
 
@@ -100,7 +100,7 @@ export class Connection<Root extends object = Record<string, unknown>>
     this.#owner = owner;
     this.#storage = owner.storage;
     this.#set = set ?? new ConnectionSet(this as unknown as Connection, owner.databases);
-    this.#cache = new ObjectCache(owner.cacheObjectsMax, owner.cacheBytesMax);
+    this.#cache = new ObjectCache(owner.cacheLimits);
     const mutations = owner.detectMutations ? new MutationDetector(this.#cache) : undefined;
     if (mutations) this.#cache.beforeUnload = (object) => mutations.check(object);
     this.#mutations = mutations;
@@ -203,6 +203,10 @@ export class Connection<Root extends object = Record<string, unknown>>
       );
     }
     this.#loader.activate(object);
+  }
+
+  touched(object: Persistent): void {
+    this.#cache.touched(object._p_oid as Oid);
   }
 
   find(reference: RecordReference): Persistent {
@@ -465,7 +469,9 @@ export class Connection<Root extends object = Record<string, unknown>>
   }
 
   commit(_transaction: Transaction): void {
-    (this.#handover as Handover).store(this.#changes, this.#readCurrent);
+    const handover = this.#handover as Handover;
+    handover.store(this.#changes, this.#readCurrent);
+    this.#storeCount += handover.recordCount;
   }
 
   async tpcVote(): Promise<void> {
@@ -584,6 +590,16 @@ export class Connection<Root extends object = Record<string, unknown>>
   /** Brings the cache down to its limits now, rather than at the next boundary. */
   cacheGc(): void {
     this.#cache.trim();
+  }
+
+  /** How many states were loaded and handed over to be stored, since the connection was made or the counts were cleared. */
+  getTransferCounts(clear = false): { readonly loads: number; readonly stores: number } {
+    const counts = { loads: this.#loader.loadCount, stores: this.#storeCount };
+    if (clear) {
+      this.#loader.loadCount = 0;
+      this.#storeCount = 0;
+    }
+    return counts;
   }
 
   /** Loaded objects, all objects (ghosts included), and bytes of the loaded ones' records. */

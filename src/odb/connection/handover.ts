@@ -13,6 +13,8 @@ export class Handover {
   readonly #cache: ObjectCache;
   readonly #stored: Persistent[] = [];
   #resolved: readonly Oid[] = [];
+  /** Records that were handed to the storage. */
+  recordCount = 0;
 
   /** @param writer the connection */
   constructor(writer: object, share: StorageShare, cache: ObjectCache) {
@@ -29,6 +31,7 @@ export class Handover {
   store(changes: Changes, readCurrent: ReadonlyMap<Persistent, Tid>): void {
     changes.store(({ data, serial, draft }, oid, object) => {
       this.#share.store(this.#writer, oid, serial, data, draft?.file(this.#share.temporaryDirectory));
+      this.recordCount++;
       if (object) this.#stored.push(object);
     });
     if (readCurrent.size === 0) return;

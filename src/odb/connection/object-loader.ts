@@ -21,6 +21,8 @@ import type { TemporaryRecord } from './temporary-store.js';
 export class ObjectLoader {
   /** The view: revisions before this tid. */
   before: Tid = ZERO_TID;
+  /** States that were loaded. */
+  loadCount = 0;
   /** Whether the view is one of the past, and stays. */
   isPast = false;
   readonly #jar: Jar;
@@ -107,6 +109,7 @@ export class ObjectLoader {
     if (isBroken(object)) fill(object, data, serial, data.length);
     else fill(object, readState(data, this.#references), serial, data.length);
     if (draft) restoreDraft(object, draft);
+    this.loadCount++;
     this.#cache.used(oid, object, data.length);
     this.#mutations?.remember(object);
   }

@@ -11,6 +11,8 @@ export interface Jar {
    * @throws POSKeyError. ReadConflictError. ConnectionStateError. ClientDisconnected.
    */
   activate(object: Persistent): void;
+  /** An object that rested was touched. */
+  touched(object: Persistent): void;
   /**
    * The object is about to be changed for the first time in this transaction.
    * @throws ConnectionStateError when another manager's transaction is current, or the connection was closed since.

@@ -63,6 +63,15 @@ export function markStored(object: Persistent, serial: Tid, sizeBytes: number): 
   internals.stored(object, serial, sizeBytes);
 }
 
+/**
+ * Lets an object rest, so that its jar is told when it is touched next. For everybody else it is loaded as before.
+ *
+ * @returns whether it does: only an unchanged object with a state can
+ */
+export function rest(object: Persistent): boolean {
+  return internals.rest(object);
+}
+
 /** Drops the state, whatever the object's status. */
 export function makeGhostAgain(object: Persistent): void {
   object._p_invalidate();

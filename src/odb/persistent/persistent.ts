@@ -29,14 +29,16 @@ type Fields = Record<string, unknown>;
  * The status of an object, as a number that setters compare:
  *
  * - GHOST: has a place in a database, and no state. The first touch of a field loads it.
+ * - RESTING: clean, and its state is set aside, so that the first touch is noticed: it gives the state back, and tells the jar.
  * - CLEAN: its state is that of its serial, or was handed over to be stored. The first change registers it with its jar.
  * - CHANGED: registered with its jar; to be stored by the transaction that is current there.
  * - NEW: has no place, or is just being filled. Changes concern nobody.
  */
 const GHOST = 0;
-const CLEAN = 1;
-const CHANGED = 2;
-const NEW = 3;
+const RESTING = 1;
+const CLEAN = 2;
+const CHANGED = 3;
+const NEW = 4;
 
 /** What the connection does to an object, by way of `lifecycle.ts`. */
 export interface Internals {
@@ -51,6 +53,8 @@ export interface Internals {
   /** Lets the object take a state, which becomes that of `serial`. */
   fill(object: Persistent, state: unknown, serial: Tid, sizeBytes: number): void;
   stored(object: Persistent, serial: Tid, sizeBytes: number): void;
+  /** Lets a clean object rest; returns whether it does. */
+  rest(object: Persistent): boolean;
   /** The state itself; loads a ghost. */
   fields(object: Persistent): Fields;
   readable(object: Persistent): void;
@@ -76,8 +80,10 @@ const NO_ARGUMENTS: readonly never[] = [];
  * names begin with `_v_` are volatile: never stored, no change, gone with the state.
  */
 export abstract class Persistent {
-  /** `undefined` while the fields are plain ones, `null` for a ghost. */
+  /** `undefined` while the fields are plain ones, `null` for a ghost, and while the object rests. */
   #state: Fields | null | undefined = undefined;
+  /** The state of an object that rests. */
+  #setAside: Fields | undefined = undefined;
   #status = NEW;
   #jar: Jar | undefined = undefined;
   #oid: Oid | undefined = undefined;
@@ -145,12 +151,12 @@ export abstract class Persistent {
 
   /** Makes the object a ghost, if it is unchanged. */
   _p_deactivate(): void {
-    if (this.#status === CLEAN) internals.dropState(this);
+    if (this.#status === CLEAN || this.#status === RESTING) internals.dropState(this);
   }
 
   /** Drops the state, changed or not. */
   _p_invalidate(): void {
-    if (this.#status === CLEAN || this.#status === CHANGED) internals.dropState(this);
+    if (this.#status !== GHOST && this.#status !== NEW) internals.dropState(this);
   }
 
   /** Removes a field from the record. It reads `undefined` from then on, and may stay listed until the object is made anew. */
@@ -214,15 +220,21 @@ export abstract class Persistent {
   }
 
   static {
-    /** Loads a ghost. */
+    /** Loads a ghost, or wakes an object that rests. */
     const load = (object: Persistent): Fields => {
-      (object.#jar as Jar).activate(object);
+      const jar = object.#jar as Jar;
+      if (object.#status === RESTING) {
+        if (object.#state === null && object.#setAside) object.#state = object.#setAside;
+        object.#setAside = undefined;
+        object.#status = CLEAN;
+        jar.touched(object);
+      } else jar.activate(object);
       return object.#state as Fields;
     };
 
     /** Loads a ghost, and announces a change of it. Ordering: the jar may refuse, so it is asked before anything is changed. */
     const register = (object: Persistent): void => {
-      if (object.#status === GHOST) load(object);
+      if (object.#status < CLEAN) load(object);
       if (object instanceof ManagedPersistent) allowChange(object);
       (object.#jar as Jar).register(object);
       object.#status = CHANGED;
@@ -236,7 +248,10 @@ export abstract class Persistent {
         object.#volatile = undefined;
       }
       if (object instanceof ManagedPersistent) clearManaged(object);
-      else object.#state = null;
+      else {
+        object.#state = null;
+        object.#setAside = undefined;
+      }
       // After the state, so that code of the class that touches the object here loads nothing.
       object.#status = GHOST;
       object.#serial = ZERO_TID;
@@ -382,10 +397,19 @@ export abstract class Persistent {
         // Made a ghost meanwhile: the next touch loads what was stored.
         if (object.#status === GHOST) return;
         object.#serial = serial;
-        object.#status = CLEAN;
+        if (object.#status !== RESTING) object.#status = CLEAN;
+      },
+      rest(object) {
+        if (object.#status !== CLEAN) return false;
+        if (object.#state) {
+          object.#setAside = object.#state;
+          object.#state = null;
+        }
+        object.#status = RESTING;
+        return true;
       },
       fields(object) {
-        if (object.#status === GHOST) load(object);
+        if (object.#status < CLEAN) load(object);
         if (object.#state) {
           // Properties that were defined past the setters, or assigned while the object had no place.
           absorb(object);
@@ -398,7 +422,7 @@ export abstract class Persistent {
         return plain;
       },
       readable(object) {
-        if (object.#status === GHOST) load(object);
+        if (object.#status < CLEAN) load(object);
       },
       writable(object) {
         if (object.#status < CHANGED) register(object);

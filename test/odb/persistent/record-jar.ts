@@ -12,6 +12,8 @@ export class RecordJar implements Jar {
   readonly states = new Map<Oid, unknown>();
   /** Every load, in order. */
   readonly loads: Oid[] = [];
+  /** Every object that was woken, in order. */
+  readonly touches: Oid[] = [];
   /** Every object registered, in order. */
   readonly registered: Persistent[] = [];
   refusal: Error | undefined;
@@ -35,6 +37,10 @@ export class RecordJar implements Jar {
     const state = this.states.get(oid);
     const isFields = typeof state === 'object' && state !== null && Object.getPrototypeOf(state) === Object.prototype;
     fill(object, isFields ? { ...state } : state, (oid + 100) as Tid, 64);
+  }
+
+  touched(object: Persistent): void {
+    this.touches.push(object._p_oid as Oid);
   }
 
   register(object: Persistent): void {
