@@ -2,6 +2,8 @@ import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { copyCommand } from './commands/copy.js';
 import { dumpCommand } from './commands/dump.js';
+import { exportCommand } from './commands/export.js';
+import { importCommand } from './commands/import.js';
 import { packCommand } from './commands/pack.js';
 import { statsCommand } from './commands/stats.js';
 import { verifyCommand } from './commands/verify.js';
@@ -38,7 +40,9 @@ export async function run(program: 'holdfast' | 'runzeo', args: readonly string[
           .addCommand(verifyCommand(choose('holdfast verify')))
           .addCommand(statsCommand(choose('holdfast stats')))
           .addCommand(dumpCommand(choose('holdfast dump')))
-          .addCommand(copyCommand(choose('holdfast copy')));
+          .addCommand(copyCommand(choose('holdfast copy')))
+          .addCommand(exportCommand(choose('holdfast export')))
+          .addCommand(importCommand(choose('holdfast import')));
   root.version(readVersion(), '-V, --version', 'print the version');
   settle(root);
   try {

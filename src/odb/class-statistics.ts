@@ -1,6 +1,8 @@
 import { POSKeyError } from './errors.js';
+import type { Oid } from './ids.js';
 import { readRecord } from './serialize/reader.js';
 import { OidSet } from './storage/pack/oid-set.js';
+import { prefetched } from './storage/prefetched.js';
 import type { Storage } from './storage/storage.js';
 
 /** The current objects of one class. */
@@ -24,28 +26,36 @@ export interface ClassStatisticsOptions {
  * @throws CorruptionError. The reason of `signal`.
  */
 export async function classStatistics(storage: Storage, options: ClassStatisticsOptions = {}): Promise<ClassCount[]> {
-  const seen = new OidSet();
+  const { signal, onProgress } = options;
   const counts = new Map<string, { objects: number; bytes: number }>();
-  for await (const { records } of storage.iterate()) {
-    options.signal?.throwIfAborted();
-    for (const { oid } of records) {
-      if (!seen.add(oid)) continue;
-      const data = currentData(storage, oid);
-      if (!data) continue;
-      const { className } = readRecord(data);
-      const count = counts.get(className) ?? { objects: 0, bytes: 0 };
-      count.objects++;
-      count.bytes += data.length;
-      counts.set(className, count);
-      if (seen.size % 1000 === 0) options.onProgress?.(seen.size);
+  let objects = 0;
+  for await (const oid of prefetched(storage, oidsOf(storage))) {
+    if (objects % 1000 === 0) {
+      signal?.throwIfAborted();
+      onProgress?.(objects);
     }
+    const data = currentData(storage, oid);
+    if (!data) continue;
+    const { className } = readRecord(data);
+    const count = counts.get(className) ?? { objects: 0, bytes: 0 };
+    count.objects++;
+    count.bytes += data.length;
+    counts.set(className, count);
+    objects++;
   }
   return [...counts]
     .map(([className, count]) => ({ className, ...count }))
     .sort((a, b) => b.bytes - a.bytes || (a.className < b.className ? -1 : 1));
 }
 
-function currentData(storage: Storage, oid: Parameters<Storage['load']>[0]): Uint8Array | undefined {
+async function* oidsOf(storage: Storage): AsyncGenerator<Oid> {
+  const seen = new OidSet();
+  for await (const { records } of storage.iterate()) {
+    for (const { oid } of records) if (seen.add(oid)) yield oid;
+  }
+}
+
+function currentData(storage: Storage, oid: Oid): Uint8Array | undefined {
   try {
     return storage.load(oid).data;
   } catch (error) {

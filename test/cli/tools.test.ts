@@ -99,6 +99,62 @@ test('copy takes a database over, and what is new when it is run again; pack dro
   assert.equal((await tool('dump', '--db', path)).stdout.match(/^ {2}oid 0 /gm)?.length, 3);
 });
 
+test('export and import carry a part of a database into another, through a file', async () => {
+  const file = join(site.directory, 'tree.hfx');
+  const copy = join(site.directory, 'copy.fs');
+  await (await DB.open(copy)).close();
+  const exported = await tool('export', '--db', path, '--root-key', 'tree', file);
+  assert.deepEqual([exported.code, exported.stderr], [0, '']);
+  const [, counts] = /^exported tree of .*: (\d+ objects, [\d,]+ bytes)\n$/.exec(exported.stdout) ?? [];
+  assert.ok(counts, exported.stdout);
+  const imported = await tool('import', '--db', copy, '--root-key', 'tree', file);
+  assert.deepEqual([imported.code, imported.stdout], [0, `imported tree into ${copy}: ${counts}\n`], imported.stderr);
+  const again = await tool('import', '--db', copy, '--root-key', 'tree', file);
+  assert.equal(again.code, 2);
+  assert.match(again.stderr, /the root has 'tree' already; say --replace/);
+  assert.equal((await tool('import', '--db', copy, '--root-key', 'tree', '--replace', file)).code, 0);
+  const db = await DB.open<{ tree: BTree<number, string> }>(copy);
+  await db.transaction(({ root }) => assert.equal(root.tree.get(1999), 'value 1999'));
+  const [{ description } = { description: '' }] = await db.undoLog(0, -1);
+  assert.equal(description, 'import of tree.hfx');
+  await db.close();
+  assert.match((await tool('verify', '--db', copy)).stdout, /is sound/);
+});
+
+test('export and import refuse what they cannot do, and change nothing then', async () => {
+  const file = join(site.directory, 'tree.hfx');
+  assert.equal((await tool('export', '--db', path, '--oid', '1', file)).code, 0);
+  const bytes = readFileSync(file);
+  bytes[50] = (bytes[50] as number) ^ 1;
+  const damaged = join(site.directory, 'damaged.hfx');
+  writeFileSync(damaged, bytes);
+  const cut = join(site.directory, 'cut.hfx');
+  writeFileSync(cut, readFileSync(file).subarray(0, 1000));
+  const foreign = join(site.directory, 'foreign.hfx');
+  writeFileSync(foreign, 'something else');
+  const before = (await tool('dump', '--db', path)).stdout;
+  const cases: [string[], number, RegExp][] = [
+    [['export', '--db', path, file], 2, /which object\? give --root-key name, or --oid/],
+    [['export', '--db', path, '--oid', '1', '--root-key', 'tree', file], 2, /which object/],
+    [['export', '--db', path, '--oid', 'one', file], 2, /'one' is no oid/],
+    [['export', '--db', path, '--oid', '987654', file], 1, /no object has oid 987654/],
+    [['export', '--db', path, '--root-key', 'nothing', file], 2, /the root has no 'nothing'; it has tree/],
+    [['export', '--db', path, '--oid', '1', join(site.directory, 'no', 'folder')], 1, /cannot be written/],
+    [['export', '--db', path, '--oid', '1'], 2, /argument/],
+    [['import', '--db', path, file], 2, /where to\? give --root-key/],
+    [['import', '--db', path, '--root-key', 'x', damaged], 1, /damaged at byte \d+/],
+    [['import', '--db', path, '--root-key', 'x', cut], 1, /incomplete: it ends at byte 1000/],
+    [['import', '--db', path, '--root-key', 'x', foreign], 1, /is no export file of holdfast/],
+    [['import', '--db', path, '--root-key', 'x', `${file}.not`], 1, /cannot be read/],
+  ];
+  for (const [args, expected, message] of cases) {
+    const { code, stdout, stderr } = await tool(...args);
+    assert.deepEqual([code, stdout], [expected, ''], `${args.join(' ')}: ${stderr}`);
+    assert.match(stderr, message);
+  }
+  assert.equal((await tool('dump', '--db', path)).stdout, before);
+});
+
 test('all of them work on a server', async () => {
   const { program, port } = await site.server();
   const zeo = ['--zeo', `127.0.0.1:${port}`];
@@ -107,6 +163,11 @@ test('all of them work on a server', async () => {
     assert.equal(code, 0, stderr);
     assert.notEqual(stdout, '');
   }
+  const file = join(site.directory, 'tree.hfx');
+  assert.equal((await tool('export', ...zeo, '--root-key', 'tree', file)).code, 0);
+  assert.equal((await tool('import', ...zeo, '--root-key', 'again', file)).code, 0);
+  const stats = JSON.parse((await tool('stats', ...zeo, '--json')).stdout);
+  assert.equal(stats.classes.find((each: { className: string }) => each.className === 'holdfast.BTree').objects, 2);
   const copied = await tool('copy', `zeo://127.0.0.1:${port}`, join(site.directory, 'copy.fs'));
   assert.equal(copied.code, 0, copied.stderr);
   await program.end('SIGTERM');

@@ -4,6 +4,7 @@ import type { Oid, Tid } from '../ids.js';
 import { measureFile, requireContent } from './blob/blob-file.js';
 import { blobOf } from './blob/blob-info.js';
 import { OidSet } from './pack/oid-set.js';
+import { prefetched } from './prefetched.js';
 import type { Storage } from './storage.js';
 
 /** Something that is wrong with a storage. */
@@ -33,8 +34,8 @@ export interface VerifyOptions {
   readonly onProgress?: ((progress: VerifyProgress) => void) | undefined;
 }
 
-/** An object's current record; no data for one that has just been found damaged. */
-export type CurrentRecord = readonly [oid: Oid, data: Uint8Array | undefined];
+/** What an object's current record keeps alive; nothing for one that does not decode. */
+export type CurrentReferences = readonly [oid: Oid, references: Iterable<Oid>];
 
 /** Reads all that a storage has, through its contract. */
 export async function* verifyByReading(storage: Storage, wanted: VerifyOptions): AsyncGenerator<Problem> {
@@ -52,19 +53,14 @@ export async function* verifyByReading(storage: Storage, wanted: VerifyOptions):
   } catch (error) {
     yield problemOf(error);
   }
-  const damaged = new OidSet();
-  const current = function* (isFirst: boolean): Generator<CurrentRecord | Problem> {
-    for (const oid of oids) {
-      if (damaged.has(oid)) yield [oid, undefined];
-      else {
-        try {
-          yield [oid, storage.load(oid).data];
-        } catch (error) {
-          if (error instanceof POSKeyError) continue;
-          damaged.add(oid);
-          if (isFirst) yield problemOf(error, { oid });
-          yield [oid, undefined];
-        }
+  const current = async function* (): AsyncGenerator<CurrentReferences | Problem> {
+    for await (const oid of prefetched(storage, oids)) {
+      try {
+        yield [oid, referencesOf(storage.load(oid).data, options)];
+      } catch (error) {
+        if (error instanceof POSKeyError) continue;
+        yield problemOf(error, { oid });
+        yield [oid, []];
       }
     }
   };
@@ -74,58 +70,69 @@ export async function* verifyByReading(storage: Storage, wanted: VerifyOptions):
 /**
  * Current records that reference what is not there.
  *
- * @param current gives all current records, twice; problems that it meets are passed on
+ * @param current gives what all current records reference, twice if need be; problems that it meets the first time are passed on
  */
 export async function* danglingReferences(
-  current: (isFirst: boolean) => Iterable<CurrentRecord | Problem> | AsyncIterable<CurrentRecord | Problem>,
+  current: () => Iterable<CurrentReferences | Problem> | AsyncIterable<CurrentReferences | Problem>,
   options: VerifyOptions,
 ): AsyncGenerator<Problem> {
   const there = new OidSet();
+  const referenced = new OidSet();
   const objects = new Tally('objects', options);
-  for await (const each of current(true)) {
+  for await (const each of current()) {
     objects.count();
     if ('message' in each) yield each;
-    else there.add(each[0]);
+    else {
+      there.add(each[0]);
+      for (const to of each[1]) referenced.add(to);
+    }
   }
+  if (isSubset(referenced, there)) return;
   const references = new Tally('references', options);
-  for await (const each of current(false)) {
+  for await (const each of current()) {
     references.count();
     if ('message' in each) continue;
-    const [oid, data] = each;
-    for (const to of referencesOf(data, options)) {
-      if (!there.has(to)) yield { oid, message: `oid ${oid} references oid ${to}, which is not there` };
+    for (const to of each[1]) {
+      if (!there.has(to)) yield { oid: each[0], message: `oid ${each[0]} references oid ${to}, which is not there` };
     }
   }
 }
 
-/** What does not decode is told of elsewhere. */
-function referencesOf(data: Uint8Array | undefined, { references }: VerifyOptions): Iterable<Oid> {
+function isSubset(some: OidSet, all: OidSet): boolean {
+  for (const oid of some) if (!all.has(oid)) return false;
+  return true;
+}
+
+/** What a record references; nothing for one that does not decode, which is told of elsewhere. */
+function referencesOf(data: Uint8Array, { references }: VerifyOptions): Iterable<Oid> {
   try {
-    return data ? references(data) : [];
+    return references(data);
   } catch {
     return [];
   }
 }
 
-/** Whether a record decodes, and whether its blob has the content that it speaks of. */
+/** Whether a record decodes, and whether its blob has the content that it speaks of; returns what it references. */
 export async function* recordProblems(
   oid: Oid,
   tid: Tid,
   data: Uint8Array,
   { references, storage, signal }: Verification,
-): AsyncGenerator<Problem> {
+): AsyncGenerator<Problem, Iterable<Oid>> {
+  let referenced: Iterable<Oid> = [];
   try {
-    references(data);
+    referenced = references(data);
   } catch (error) {
     yield { oid, tid, message: `the record of oid ${oid} (tid ${tid}) does not decode: ${(error as Error).message}` };
   }
   const info = blobOf(data);
-  if (!info) return;
+  if (!info) return referenced;
   try {
     requireContent(oid, info, await measureFile(await storage.loadBlob(oid, info), signal));
   } catch (error) {
     yield problemOf(error, { oid, tid });
   }
+  return referenced;
 }
 
 /** An error of ours as a problem. @throws the error, if it is another one. */

@@ -89,7 +89,8 @@ test('it tells how far it is, and can be stopped', async () => {
   const storage = await LevelStorage.open(sound, { readOnly: true });
   const phases = new Set<string>();
   assert.deepEqual(await problems(storage, { onProgress: ({ phase }) => phases.add(phase) }), []);
-  assert.deepEqual([...phases], ['transactions', 'objects', 'references']);
+  // Who references what is not there is asked for when there is such a thing.
+  assert.deepEqual([...phases], ['transactions', 'objects']);
   const signal = AbortSignal.abort(new RangeError('enough'));
   await assert.rejects(problems(storage, { signal }), RangeError);
   await storage.close();

@@ -1,7 +1,7 @@
 import { asBuffer } from '../../../base/index.js';
 import type { Oid, Tid } from '../../ids.js';
 import {
-  type CurrentRecord,
+  type CurrentReferences,
   danglingReferences,
   type Problem,
   problemOf,
@@ -27,12 +27,14 @@ import {
 } from './keyspace.js';
 import { type LevelReader, levelError } from './level-reader.js';
 
+const KNOWN_TRANSACTIONS_MAX = 100_000;
+
 /** Checks every value of a database on the disk, and that they agree. */
 export async function* verifyLevel(level: Level, reader: LevelReader, options: Verification): AsyncGenerator<Problem> {
   yield* transactionProblems(level, reader, options);
   yield* olderProblems(level, reader, options);
   yield* commitIdProblems(level);
-  yield* danglingReferences((isFirst) => currentRecords(level, options, isFirst), options);
+  yield* danglingReferences(() => currentReferences(level, options), options);
 }
 
 /** Transactions decode, none is missing, and what they wrote is there unless it was trimmed. */
@@ -120,28 +122,40 @@ async function* commitIdProblems(level: Level): AsyncGenerator<Problem> {
   }
 }
 
-async function* currentRecords(
-  level: Level,
-  options: Verification,
-  isFirst: boolean,
-): AsyncGenerator<CurrentRecord | Problem> {
+async function* currentReferences(level: Level, options: Verification): AsyncGenerator<CurrentReferences | Problem> {
+  const transactions = new KnownTransactions(level);
   for await (const [key, value] of entriesOf(level, CURRENT_RANGE)) {
     const oid = oidOfKey(key);
     try {
       const { tid, data } = decodeRevision(oid, asBuffer(value));
       // One that was removed is there no more.
       if (data.length === 0) continue;
-      if (isFirst) {
-        if (level.getSync(transactionKey(tid)) === undefined) {
-          yield { oid, tid, message: `transaction ${tid}, which wrote oid ${oid}, is missing` };
-        }
-        yield* recordProblems(oid, tid, data, options);
+      if (!transactions.has(tid)) {
+        yield { oid, tid, message: `transaction ${tid}, which wrote oid ${oid}, is missing` };
       }
-      yield [oid, data];
+      yield [oid, yield* recordProblems(oid, tid, data, options)];
     } catch (error) {
-      if (isFirst) yield problemOf(error, { oid });
-      yield [oid, undefined];
+      yield problemOf(error, { oid });
+      yield [oid, []];
     }
+  }
+}
+
+/** Tells which transactions are there. To find one costs as much as it wrote, and all of its objects ask for it. */
+class KnownTransactions {
+  readonly #level: Level;
+  readonly #known = new Set<Tid>();
+
+  constructor(level: Level) {
+    this.#level = level;
+  }
+
+  has(tid: Tid): boolean {
+    if (this.#known.has(tid)) return true;
+    if (this.#level.getSync(transactionKey(tid)) === undefined) return false;
+    if (this.#known.size === KNOWN_TRANSACTIONS_MAX) this.#known.clear();
+    this.#known.add(tid);
+    return true;
   }
 }
 
