@@ -8,6 +8,7 @@ export { testStorage } from './storage.js';
 export {
   type Ability,
   appendResolver,
+  onlyOf,
   type StorageSuite,
   type Subject,
   type SubjectAbilities,

@@ -76,6 +76,11 @@ export const appendResolver: ConflictResolver = {
   },
 };
 
+/** Passes on those tests whose names match, and leaves out the others: for a storage that differs from a tested one in some respects. */
+export function onlyOf(pattern: RegExp, test: StorageSuite['test']): StorageSuite['test'] {
+  return (name, options, fn) => (pattern.test(name) ? test(name, options, fn) : undefined);
+}
+
 /** Registers tests of one group, each with a fresh subject. */
 export class Group {
   readonly #suite: StorageSuite;

@@ -149,6 +149,7 @@ export class DB<Root extends object = Record<string, unknown>> {
         ? await openStorage(storage, { ...options, conflictResolver: recordConflictResolver })
         : storage;
     try {
+      opened.useConflictResolver(recordConflictResolver);
       await makeRoot(opened);
       return new DB<Root>(opened, options);
     } catch (error) {

@@ -59,10 +59,13 @@ export class MergeRefusedError extends TransactionError {
 export class POSKeyError extends BaseError {
   readonly code = 'ODB_POS_KEY';
   readonly oid: Oid;
+  /** The transaction that removed it, where one did: an undo of its creation, for instance. */
+  readonly removedBy: Tid | undefined;
 
-  constructor(oid: Oid, detail = 'it was never stored, or was packed away') {
+  constructor(oid: Oid, detail = 'it was never stored, or was packed away', removedBy?: Tid) {
     super(`no object has oid ${oid}: ${detail}`);
     this.oid = oid;
+    this.removedBy = removedBy;
   }
 }
 

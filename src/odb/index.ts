@@ -87,6 +87,7 @@ export { PersistentReference } from './serialize/references.js';
 export { nameOf, persistable, persistableModules, registerInternal, resolveName } from './serialize/registry.js';
 export { BlobInfo, blobOf, encodeBlobRecord } from './storage/blob/blob-info.js';
 export { type CopyOptions, type CopyProgress, copyTransactions } from './storage/copy.js';
+export { DemoStorage, type DemoStorageOptions } from './storage/demo-storage.js';
 export type {
   CommitOutcome,
   ConflictRequest,
@@ -107,6 +108,7 @@ export type {
   UndoLogEntry,
   VoteOutcome,
 } from './storage/storage.js';
+export { type RecordTransform, TransformStorage } from './storage/transform-storage.js';
 export { openStorage, registerScheme, type StorageOptions } from './storage/uri.js';
 export type { Problem, VerifyOptions, VerifyProgress } from './storage/verify.js';
 export { transaction } from './transaction/current.js';

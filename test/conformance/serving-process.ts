@@ -2,6 +2,7 @@
 import { appendResolver } from 'holdfast/conformance';
 import 'holdfast/odb';
 import type { BaseStorage } from '#src/odb/storage/base-storage.js';
+import { DemoStorage } from '#src/odb/storage/demo-storage.js';
 import { LevelStorage } from '#src/odb/storage/level/level-storage.js';
 import { MemoryStorage } from '#src/odb/storage/memory-storage.js';
 import { StorageServer } from '#src/zeo/index.js';
@@ -11,6 +12,8 @@ export type Request =
   | {
       readonly kind: 'open';
       readonly path: string | undefined;
+      /** Serve changes over what is at the path. */
+      readonly isDemo: boolean;
       readonly merges: boolean;
       readonly readOnly: boolean;
     }
@@ -18,9 +21,10 @@ export type Request =
 
 const served = new Map<string, { readonly server: StorageServer; readonly storage: BaseStorage }>();
 
-async function open({ path, merges, readOnly }: Extract<Request, { kind: 'open' }>): Promise<string> {
+async function open({ path, isDemo, merges, readOnly }: Extract<Request, { kind: 'open' }>): Promise<string> {
   const options = { readOnly, ...(merges ? { conflictResolver: appendResolver } : {}) };
-  const storage = path === undefined ? new MemoryStorage(options) : await LevelStorage.open(path, options);
+  const plain = path === undefined ? new MemoryStorage(options) : await LevelStorage.open(path, options);
+  const storage = isDemo ? await DemoStorage.open(plain, options) : plain;
   const server = await StorageServer.listen({ storage, address: 0 });
   served.set(server.address, { server, storage });
   return server.address;

@@ -240,9 +240,9 @@ export class Session {
       case Message.prefetch:
         return this.#prefetch(id, reader);
       case Message.newOids:
-        return this.#newOids(id, reader.uint32());
+        return this.#newOids(id, reader.uint32(), reader.oid());
       case Message.stats:
-        return valuePacket(Message.answer, id, [storage.length, storage.size]);
+        return valuePacket(Message.answer, id, [storage.length, storage.size, storage.highestOid]);
       default:
         return unreachable(type);
     }
@@ -342,12 +342,12 @@ export class Session {
     }
   }
 
-  #newOids(id: number, count: number): Uint8Array {
+  #newOids(id: number, count: number, above: Oid): Uint8Array {
     this.#transactions.refuseReadOnly();
     // Ranges, since oids come in rows: start and count, in turn.
     const ranges: number[] = [];
     for (let i = 0; i < Math.min(count, OIDS_PER_BLOCK); i++) {
-      const oid = this.#storage.newOid();
+      const oid = this.#storage.newOid(above);
       const last = ranges.length - 1;
       if (last > 0 && (ranges[last - 1] as number) + (ranges[last] as number) === oid) (ranges[last] as number)++;
       else ranges.push(oid, 1);

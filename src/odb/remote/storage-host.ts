@@ -29,7 +29,7 @@ export class StorageHost implements StorageHosting {
     const hub = new ViewHub({
       lastTid: storage.lastTransaction(),
       serve: (link) => {
-        const session = new Session({ storage, transport: link, locks: options.locks() });
+        const session = new Session({ storage, transport: link, locks: options.locks?.() });
         this.#sessions.add(session);
         return {
           packet: (packet) => session.receive(packet),
@@ -40,7 +40,8 @@ export class StorageHost implements StorageHosting {
         };
       },
     });
-    hub.memory.supports = { ...storage.supports, blobs: false };
+    const { supports } = storage;
+    hub.memory.supports = { ...supports, blobs: false, locks: supports.locks && options.locks !== undefined };
     hub.memory.isReadOnly = storage.isReadOnly;
     hub.memory.state = 'connected';
     this.#hub = hub;

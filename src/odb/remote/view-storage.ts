@@ -1,6 +1,7 @@
 import { type Clock, deferred, delay, systemClock, writeUint32, writeUint64 } from '../../base/index.js';
 import { ClientDisconnected, POSKeyError, ReadOnlyError, StorageError } from '../errors.js';
-import { MAX_TID, type Oid, type Tid, ZERO_TID } from '../ids.js';
+import { MAX_TID, type Oid, ROOT_OID, type Tid, ZERO_TID } from '../ids.js';
+import { strongReferences } from '../serialize/reader.js';
 import type {
   CommitOutcome,
   ConflictResolver,
@@ -82,7 +83,7 @@ export class ViewStorage implements Storage {
   #oids: number[] = [];
   #oidsEpoch = 0;
   #oidsUnderWay = false;
-  #counts: readonly [length: number, size: number] = [0, 0];
+  #counts: Counts = [0, 0, ROOT_OID];
   #closing: Promise<void> | undefined;
 
   constructor(options: ViewOptions) {
@@ -218,14 +219,18 @@ export class ViewStorage implements Storage {
     };
   }
 
-  newOid(): Oid {
+  useConflictResolver(): void {
+    // The owner of the data has its own, and a view has had one since it was opened.
+  }
+
+  newOid(above: Oid = ROOT_OID): Oid {
     if (this.isReadOnly) throw new ReadOnlyError(`${this.name} is read-only`);
     this.#refuseClosed();
     const { hub } = this.#channel;
     // A server that was restored from a backup may give the rest of the range to somebody else.
-    if (this.#oidsEpoch !== hub.epoch) this.#oids = [];
+    if (this.#oidsEpoch !== hub.epoch || (this.#oids[0] ?? 0) <= above) this.#oids = [];
     if (this.#oids.length === 0) {
-      this.#oids = readValue(this.#channel.call(oidsPacket)) as number[];
+      this.#oids = readValue(this.#channel.call((id) => oidsPacket(id, above))) as number[];
       this.#oidsEpoch = hub.epoch;
     }
     const oid = this.#oids[0] as number;
@@ -351,7 +356,12 @@ export class ViewStorage implements Storage {
   }
 
   /** The owner of the storage packs it: by its own rule of what is referenced, and to the end though nobody waits for it any more. */
-  async pack({ before, signal }: PackOptions): Promise<void> {
+  async pack({ before, references, keeps, signal }: PackOptions): Promise<void> {
+    if (keeps || references !== strongReferences) {
+      throw new StorageError(
+        `${this.name} is packed by who owns it, who cannot ask this process: pack it there, beneath what stands over it here`,
+      );
+    }
     signal?.throwIfAborted();
     const done = this.#channel.request(
       (id) => {
@@ -396,6 +406,10 @@ export class ViewStorage implements Storage {
 
   get size(): number {
     return this.#count()[1];
+  }
+
+  get highestOid(): Oid {
+    return this.#count()[2];
   }
 
   close(): Promise<void> {
@@ -524,9 +538,12 @@ export class ViewStorage implements Storage {
     const { hub } = this.#channel;
     const { epoch } = hub;
     this.#channel
-      .request(oidsPacket, (packet) => {
-        if (epoch === hub.epoch && epoch === this.#oidsEpoch) this.#oids.push(...(readValue(packet) as number[]));
-      })
+      .request(
+        (id) => oidsPacket(id, ROOT_OID),
+        (packet) => {
+          if (epoch === hub.epoch && epoch === this.#oidsEpoch) this.#oids.push(...(readValue(packet) as number[]));
+        },
+      )
       // The next `newOid` asks again, and says what is wrong.
       .catch(() => undefined)
       .finally(() => {
@@ -534,10 +551,10 @@ export class ViewStorage implements Storage {
       });
   }
 
-  /** Length and size: asked for where there is a connection, else as they were last. */
-  #count(): readonly [length: number, size: number] {
+  /** Asked for where there is a connection, else as they were last. */
+  #count(): Counts {
     if (this.#closing || this.#channel.hub.state !== 'connected') return this.#counts;
-    this.#counts = readValue(this.#channel.call((id) => newPacket(Message.stats, id, 0))) as [number, number];
+    this.#counts = readValue(this.#channel.call((id) => newPacket(Message.stats, id, 0))) as Counts;
     return this.#counts;
   }
 
@@ -564,6 +581,8 @@ export class ViewStorage implements Storage {
   }
 }
 
+type Counts = readonly [length: number, size: number, highestOid: Oid];
+
 type WireTransaction = readonly [
   tid: Tid,
   user: string,
@@ -584,8 +603,9 @@ function keyPacket(
   return packet;
 }
 
-function oidsPacket(id: number): Uint8Array {
-  const packet = newPacket(Message.newOids, id, 4);
+function oidsPacket(id: number, above: Oid): Uint8Array {
+  const packet = newPacket(Message.newOids, id, 12);
   writeUint32(packet, HEADER_BYTES, OIDS_PER_BLOCK);
+  writeUint64(packet, HEADER_BYTES + 4, above);
   return packet;
 }

@@ -1,6 +1,6 @@
 import { argumentTypeError, type Clock, Logger, systemClock } from '../../base/index.js';
 import { ReadOnlyError, StorageError, StorageTransactionError } from '../errors.js';
-import type { Oid, Tid } from '../ids.js';
+import { type Oid, ROOT_OID, type Tid } from '../ids.js';
 import { type BlobInfo, blobOf } from './blob/blob-info.js';
 import type { BlobStore, PlacedBlob } from './blob/blob-store.js';
 import { type BlobRequest, StorageBlobs } from './blob/storage-blobs.js';
@@ -104,9 +104,8 @@ export abstract class BaseStorage implements Storage {
     }
   }
 
-  /** Gives the storage what merges conflicts. */
-  setConflictResolver(resolver: ConflictResolver): void {
-    this.#resolver = resolver;
+  useConflictResolver(resolver: ConflictResolver): void {
+    this.#resolver ??= resolver;
   }
 
   get isReadOnly(): boolean {
@@ -123,8 +122,9 @@ export abstract class BaseStorage implements Storage {
   abstract iterate(from?: Tid, to?: Tid): AsyncIterable<TransactionRecord>;
   abstract get length(): number;
   abstract get size(): number;
-  /** For subclasses: an oid that nobody has. */
-  protected abstract nextOid(): Oid;
+  abstract get highestOid(): Oid;
+  /** For subclasses: an oid that nobody has, above this one. */
+  protected abstract nextOid(above: Oid): Oid;
   /** For subclasses: releases what they hold. All that was accepted has been written. */
   protected abstract release(): Promise<void>;
   /** For subclasses: how they are packed, if they can be. */
@@ -173,9 +173,9 @@ export abstract class BaseStorage implements Storage {
     };
   }
 
-  newOid(): Oid {
+  newOid(above: Oid = ROOT_OID): Oid {
     this.#requireWritable('newOid');
-    return this.nextOid();
+    return this.nextOid(above);
   }
 
   /** Opens a holder of locks of its own, for another client of this storage. */

@@ -13,8 +13,8 @@ export interface StorageHosting {
 /** What is served, and how. */
 export interface HostingOptions {
   readonly storage: Storage;
-  /** Opens a lock session for a view. */
-  readonly locks: () => LockSession;
+  /** Opens a lock session for a view; missing where the storage cannot keep the locks of several apart. */
+  readonly locks: (() => LockSession) | undefined;
   /** A module that exports `openReader(data)`, where other threads can read for themselves. */
   readonly reader?: { readonly module: string; readonly data: unknown } | undefined;
 }

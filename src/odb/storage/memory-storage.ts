@@ -203,8 +203,13 @@ export class MemoryStorage extends BaseStorage {
     };
   }
 
-  protected override nextOid(): Oid {
-    return ++this.#lastOid as Oid;
+  get highestOid(): Oid {
+    return this.#lastOid as Oid;
+  }
+
+  protected override nextOid(above: Oid): Oid {
+    this.#lastOid = Math.max(this.#lastOid, above) + 1;
+    return this.#lastOid as Oid;
   }
 
   protected override get blobs(): StorageBlobs | undefined {

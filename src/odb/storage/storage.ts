@@ -35,12 +35,13 @@ export interface Storage {
 
   /**
    * The current revision.
-   * @throws POSKeyError when no object has this oid. CorruptionError. ClientDisconnected.
+   * @throws POSKeyError when no object has this oid; with `removedBy` where a transaction removed it. CorruptionError. ClientDisconnected.
    */
   load(oid: Oid): Revision;
   /**
    * The revision that was current just before `before`; `undefined` when the object's first one is not before it.
-   * @throws POSKeyError when no object has this oid. CorruptionError. ClientDisconnected.
+   * @throws POSKeyError when no object has this oid, or it was removed by then, as `load`. ReadConflictError when the revision was
+   * trimmed from history. CorruptionError. ClientDisconnected.
    */
   loadBefore(oid: Oid, before: Tid): Revision | undefined;
   /**
@@ -66,8 +67,10 @@ export interface Storage {
   /** Registers for what is published from now on. Returns the function that ends it. */
   subscribe(listener: InvalidationListener, options?: SubscribeOptions): () => void;
 
-  /** An oid that nobody has. @throws ReadOnlyError. ClientDisconnected. */
-  newOid(): Oid;
+  /** An oid that nobody has, above `above` where that is given. @throws ReadOnlyError. ClientDisconnected. */
+  newOid(above?: Oid): Oid;
+  /** No oid above this one was ever given out or stored; may be more than that. */
+  readonly highestOid: Oid;
 
   /** Opens a transaction of this storage. Any number may be open side by side. @throws StorageTransactionError if it is open already. ReadOnlyError. */
   tpcBegin(transaction: StorageTransaction): void;
@@ -137,6 +140,12 @@ export interface Storage {
    */
   pack(options: PackOptions): Promise<void>;
   /**
+   * Has conflicts merged by this, unless the storage was opened with a resolver of its own or was given one before. `DB.open` gives the
+   * one that knows records.
+   */
+  useConflictResolver(resolver: ConflictResolver): void;
+
+  /**
    * Checks what is stored, and tells of what is wrong: records that do not decode, references to what is not there; on the disk also
    * checksums, and that the indexes agree. Best while nobody writes.
    */
@@ -168,6 +177,11 @@ export interface PackOptions {
   readonly before: Tid;
   /** The oids that a record references and keeps alive. */
   readonly references: (data: Uint8Array) => Iterable<Oid>;
+  /**
+   * For who knows more than this storage of what reaches its objects: asked of each object that would be dropped, at the moment when it
+   * would; `true` keeps it, and `false` is final. A storage that another thread or process keeps cannot ask.
+   */
+  readonly keeps?: ((oid: Oid) => boolean) | undefined;
   /** Stops it. */
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: PackProgress) => void) | undefined;

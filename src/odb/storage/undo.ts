@@ -8,7 +8,7 @@ export const REMOVED = new Uint8Array(0);
 /** The revision, unless the transaction that wrote it removed the object. @throws POSKeyError. */
 export function present<T extends { readonly tid: Tid; readonly data: Uint8Array }>(oid: Oid, revision: T): T {
   if (revision.data.length > 0) return revision;
-  throw new POSKeyError(oid, `transaction ${revision.tid} removed it`);
+  throw new POSKeyError(oid, `transaction ${revision.tid} removed it`, revision.tid);
 }
 
 /** What is thrown for a revision that was trimmed; `oldest` is the first that is kept. */

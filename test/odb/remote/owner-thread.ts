@@ -4,11 +4,14 @@ import '#src/odb/remote/index.js';
 import { LevelStorage } from '#src/odb/storage/level/level-storage.js';
 import { MemoryStorage } from '#src/odb/storage/memory-storage.js';
 import type { ConflictResolver } from '#src/odb/storage/storage.js';
+import { TransformStorage } from '#src/odb/storage/transform-storage.js';
+import { hex } from '../../conformance/hex.js';
 import { concatResolver } from './resolver.js';
 
-const { path, resolves } = workerData as { path: string | undefined; resolves: boolean };
+const { path, resolves, isHex } = workerData as { path: string | undefined; resolves: boolean; isHex: boolean };
 const resolver: { conflictResolver?: ConflictResolver } = resolves ? { conflictResolver: concatResolver } : {};
-const storage = path === undefined ? new MemoryStorage(resolver) : await LevelStorage.open(path, resolver);
+const plain = path === undefined ? new MemoryStorage(resolver) : await LevelStorage.open(path, resolver);
+const storage = isHex ? new TransformStorage(plain, hex) : plain;
 
 parentPort?.on('message', (message: { kind: 'attach' } | { kind: 'close' } | { kind: 'block'; ms: number }) => {
   if (message.kind === 'attach') {

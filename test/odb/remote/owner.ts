@@ -13,9 +13,9 @@ export class Owner {
     this.worker = worker;
   }
 
-  static async start(options: { path?: string; resolves?: boolean } = {}): Promise<Owner> {
+  static async start(options: { path?: string; resolves?: boolean; isHex?: boolean } = {}): Promise<Owner> {
     const worker = new Worker(new URL('./owner-thread.js', import.meta.url), {
-      workerData: { path: options.path, resolves: options.resolves ?? false },
+      workerData: { path: options.path, resolves: options.resolves ?? false, isHex: options.isHex ?? false },
     });
     const owner = new Owner(worker);
     await owner.#answer('ready');

@@ -332,7 +332,12 @@ export class LevelStorage extends BaseStorage {
     return this.#directory.levelBytes;
   }
 
-  protected override nextOid(): Oid {
+  get highestOid(): Oid {
+    return this.#reservedOid > this.#lastOid ? (this.#reservedOid as Oid) : (this.#lastOid as Oid);
+  }
+
+  protected override nextOid(above: Oid): Oid {
+    if (above > this.#lastOid) this.#lastOid = above;
     if (this.#lastOid >= this.#reservedOid) this.#reserveOids(this.#lastOid + OID_BLOCK_COUNT);
     return ++this.#lastOid as Oid;
   }

@@ -40,7 +40,7 @@ export interface PackCommits {
  * An interrupted one, by a signal or by a crash, has dropped only what was garbage; the next one finds the rest.
  */
 export async function pack(backend: PackBackend, commits: PackCommits, options: PackOptions): Promise<void> {
-  const { before, references, signal, onProgress } = options;
+  const { before, references, keeps, signal, onProgress } = options;
   const graph: Graph = { revisions: (oid) => backend.revisions(oid), references };
   const marking = new Marking(graph);
   try {
@@ -59,7 +59,7 @@ export async function pack(backend: PackBackend, commits: PackCommits, options: 
     }
     let objects = 0;
     const decide = (oid: Oid): boolean => {
-      if (marking.isMarked(oid) || !commits.release(oid)) return false;
+      if (marking.isMarked(oid) || !commits.release(oid) || keeps?.(oid)) return false;
       marking.sweep(oid);
       return true;
     };
