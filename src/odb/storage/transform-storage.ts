@@ -53,7 +53,7 @@ export class TransformStorage implements Storage {
   constructor(
     storage: Storage,
     transform: RecordTransform,
-    options: { readonly conflictResolver?: ConflictResolver } = {},
+    options: { readonly conflictResolver?: ConflictResolver | undefined } = {},
   ) {
     this.#storage = storage;
     this.#transform = transform;
