@@ -5,6 +5,7 @@ export type LogLevel = 'trace' | 'debug' | 'info' | 'warning' | 'error' | 'criti
 
 /** One line of a log. */
 export interface LogRecord {
+  /** ms since the epoch. */
   readonly time: number;
   /** The logger's name, such as `zc.async.events`. */
   readonly logger: string;

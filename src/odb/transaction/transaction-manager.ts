@@ -114,30 +114,37 @@ export class TransactionManager {
     }
   }
 
+  /** Makes it impossible to commit the current transaction. */
   doom(): void {
     this.get().doom();
   }
 
+  /** Whether the current transaction was doomed. */
   isDoomed(): boolean {
     return this.#current?.isDoomed ?? false;
   }
 
+  /** Marks the present state of the current transaction, to go back to with `rollback()`. */
   savepoint(optimistic = false): Savepoint {
     return this.get().savepoint(optimistic);
   }
 
+  /** Adds a participant to the current transaction. */
   join(participant: DataManager): void {
     this.get().join(participant);
   }
 
+  /** Adds a line to the description of the current transaction. */
   note(text: string): void {
     this.get().note(text);
   }
 
+  /** Sets the user that is stored with the current transaction. */
   setUser(name: string, path?: string): void {
     this.get().setUser(name, path);
   }
 
+  /** Adds a fact that is stored with the current transaction. */
   setExtendedInfo(name: string, value: unknown): void {
     this.get().setExtendedInfo(name, value);
   }
@@ -147,6 +154,7 @@ export class TransactionManager {
     this.#synchronizers.add(synchronizer);
   }
 
+  /** Tells it no more. */
   unregisterSynch(synchronizer: Synchronizer): void {
     this.#synchronizers.delete(synchronizer);
   }
