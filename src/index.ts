@@ -57,6 +57,7 @@ export {
   type Oid,
   type OpenOptions,
   Persistent,
+  PersistentBlob,
   PersistentList,
   PersistentMapping,
   PersistentQueue,
