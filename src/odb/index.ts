@@ -24,9 +24,11 @@ export { type ClassCount, type ClassStatisticsOptions, classStatistics } from '.
 export { type MergeableClass, recordConflictResolver } from './connection/conflict-resolution.js';
 export { Connection } from './connection/connection.js';
 export type { Databases } from './connection/connection-set.js';
-export type { ExportDestination, ImportSource, TransferOptions, TransferProgress } from './connection/export-import.js';
+export type { ExportDestination } from './connection/exporting.js';
+export type { ImportSource } from './connection/importing.js';
 export type { RootView } from './connection/root-view.js';
 export { type RevisionInfo, type TransactionInfo, transactionInfo } from './connection/transaction-info.js';
+export type { TransferOptions, TransferProgress } from './connection/transfer.js';
 export { DB, type DBOptions, type DBPackOptions, type OpenOptions, type TransactionFilter } from './db.js';
 export {
   AddressInUseError,

@@ -99,7 +99,10 @@ export class Changes {
   /** Takes in records of new objects, which stay ghosts until they are touched. */
   imported(records: ReadonlyMap<Oid, TemporaryRecord>): void {
     this.#temporary ??= new TemporaryStore();
-    for (const [oid, record] of records) this.#temporary.set(oid, record);
+    for (const [oid, record] of records) {
+      this.#temporary.set(oid, record);
+      if (record.draft) this.#own(record.draft);
+    }
   }
 
   /** @throws InvalidObjectReference for an object that has a place elsewhere. */
@@ -166,10 +169,13 @@ export class Changes {
   /** Takes over the content of a blob that is not committed. */
   #takeDraft(object: Persistent): BlobDraft | undefined {
     const draft = draftToStore(object);
-    if (!draft) return undefined;
+    if (draft) this.#own(draft);
+    return draft;
+  }
+
+  #own(draft: BlobDraft): void {
     draft.isOfTransaction = true;
     this.#drafts.add(draft);
-    return draft;
   }
 
   readonly #references: ReferenceWriter = {

@@ -24,22 +24,14 @@ import { contextManager, currentManager, type TransactionManager } from '../tran
 import { Changes } from './changes.js';
 import type { Poolable } from './connection-pool.js';
 import { ConnectionSet } from './connection-set.js';
-import {
-  type ExportDestination,
-  type ExportRequest,
-  exportStream,
-  exportTo,
-  type ImportSource,
-  readImport,
-  requireDestination,
-  type TransferOptions,
-  type TransferProgress,
-} from './export-import.js';
+import { type ExportDestination, type ExportRequest, exportStream, exportTo, requireDestination } from './exporting.js';
 import { Handover } from './handover.js';
+import { discardImport, type ImportSource, readImport } from './importing.js';
 import { MutationDetector } from './mutation-detector.js';
 import { ObjectLoader } from './object-loader.js';
 import { type RootView, rootView } from './root-view.js';
 import { StorageShare } from './storage-share.js';
+import type { TransferOptions, TransferProgress } from './transfer.js';
 
 const logger = new Logger('holdfast.connection');
 
@@ -390,8 +382,9 @@ export class Connection<Root extends object = Record<string, unknown>>
       );
     }
     const transaction = opening.manager.get();
-    const { top, records } = await readImport(source, () => this.#storage.newOid(), options);
+    const { top, records } = await readImport(this.#storage, source, options);
     if (this.#opening !== opening || opening.manager.current !== transaction || this.#handover) {
+      discardImport(records);
       throw new ConnectionStateError(
         'importFile: the transaction ended before all was read, and nothing was imported: await it before you commit or abort',
       );

@@ -15,8 +15,9 @@ import type { Oid, Tid } from '../ids.js';
  * The layout of an export file. Numbers are big-endian.
  *
  *     head     magic(8) version(1) oid(8) tid(8) crc(4)               the top object; what is shown is the state before this tid
- *     entries  kind(1) oid(8) length(4) crc(4) bytes(length) crc(4)   kind 1: the record of an object
- *     end      0(1) count(8) 0(4) crc(4)                              as many records were before it
+ *     entries  kind(1) oid(8) length(4) crc(4) bytes(length) crc(4)   kind 1: the record of an object; kind 2: a piece of the content of the
+ *                                                                     blob whose record came last; as many pieces as make up its size
+ *     end      0(1) count(8) 0(4) crc(4)                              as many entries were before it
  *
  * Each crc is the CRC-32 of the whole file before it, but for the other crcs: whatever was flipped, left out, put in or moved is noticed at
  * the next one, and a length is believed only after its own. The magic holds both ends of lines, so that one is noticed that was
@@ -27,6 +28,7 @@ const MAGIC = Buffer.from('\x89HFX\r\n\x1a\n', 'latin1');
 const VERSION = 1;
 const END = 0;
 const RECORD = 1;
+const CONTENT = 2;
 
 const CRC_BYTES = 4;
 const HEAD_BYTES = MAGIC.length + 17;
@@ -48,6 +50,16 @@ export interface ExportedRecord {
   readonly data: Buffer;
 }
 
+/** A piece of the content of a blob, whose record comes before it. */
+export interface ExportedContent {
+  readonly kind: 'content';
+  readonly oid: Oid;
+  readonly data: Buffer;
+}
+
+/** What an export file consists of. */
+export type ExportPart = ExportHead | ExportedRecord | ExportedContent;
+
 /** Writes the parts of an export file, in their order. */
 export class ExportWriter {
   #crc = 0;
@@ -64,10 +76,19 @@ export class ExportWriter {
   }
 
   record(oid: Oid, data: Uint8Array): Buffer {
+    return this.#entry(RECORD, oid, data);
+  }
+
+  /** A piece of the content of the blob whose record was written last. */
+  content(oid: Oid, data: Uint8Array): Buffer {
+    return this.#entry(CONTENT, oid, data);
+  }
+
+  #entry(kind: number, oid: Oid, data: Uint8Array): Buffer {
     this.#count++;
     const start = ENTRY_HEAD_BYTES + CRC_BYTES;
     const bytes = Buffer.allocUnsafe(start + data.length + CRC_BYTES);
-    this.#entryHead(bytes, RECORD, oid, data.length);
+    this.#entryHead(bytes, kind, oid, data.length);
     bytes.set(data, start);
     this.#sign(bytes, start, start + data.length);
     return bytes;
@@ -104,17 +125,17 @@ export async function* readExport(
   source: AsyncIterable<Uint8Array>,
   name: string,
   signal?: AbortSignal,
-): AsyncGenerator<ExportHead | ExportedRecord> {
+): AsyncGenerator<ExportPart> {
   const bytes = new CheckedBytes(source, name, signal);
   try {
     yield await readHead(bytes, name);
-    yield* readRecords(bytes, name);
+    yield* readEntries(bytes, name);
   } finally {
     await bytes.close();
   }
 }
 
-async function* readRecords(bytes: CheckedBytes, name: string): AsyncGenerator<ExportedRecord> {
+async function* readEntries(bytes: CheckedBytes, name: string): AsyncGenerator<ExportedRecord | ExportedContent> {
   for (let count = 0; ; count++) {
     const at = bytes.offset;
     const place = `the head of entry ${count + 1}`;
@@ -125,19 +146,20 @@ async function* readRecords(bytes: CheckedBytes, name: string): AsyncGenerator<E
     const length = readUint32(head, 9);
     if (kind === END) {
       if (number !== count) {
-        throw new CorruptionError(`${name} has ${count} records, and says at byte ${at} that it has ${number}`);
+        throw new CorruptionError(`${name} has ${count} entries, and says at byte ${at} that it has ${number}`);
       }
       await bytes.requireEnd();
       return;
     }
-    if (kind !== RECORD) {
+    if (kind !== RECORD && kind !== CONTENT) {
       throw new FormatVersionError(
         `${name} has an entry of kind ${kind} at byte ${at}, which this holdfast does not know: use the version that wrote it, or a later one`,
       );
     }
-    const what = `the record of oid ${number}`;
+    const oid = number as Oid;
+    const what = kind === RECORD ? `the record of oid ${oid}` : `the content of blob oid ${oid}`;
     if (!bytes.has(length + CRC_BYTES)) await bytes.fill(length + CRC_BYTES, what);
-    yield { kind: 'record', oid: number as Oid, data: bytes.take(length, what, number as Oid) };
+    yield { kind: kind === RECORD ? 'record' : 'content', oid, data: bytes.take(length, what, oid) };
   }
 }
 

@@ -22,11 +22,13 @@ import {
   type Connection,
   ConnectionStateError,
   CorruptionError,
+  checkedReferences,
   DB,
   FormatVersionError,
   InvalidObjectReference,
   type Oid,
   type Persistent,
+  PersistentBlob,
   PersistentList,
   PersistentMapping,
   POSKeyError,
@@ -39,6 +41,7 @@ import {
   WeakReference,
   ZERO_TID,
 } from 'holdfast/odb';
+import { systemRandom } from '#src/base/index.js';
 import { commit } from '#src/conformance/commits.js';
 import type { RecordReference } from '#src/odb/serialize/references.js';
 import { writeRecord } from '#src/odb/serialize/writer.js';
@@ -499,6 +502,73 @@ test('a file is replaced once its successor is whole', async () => {
     assert.ok((await connection.importFile(path)) instanceof Account);
   });
   assert.deepEqual(readdirSync(folder), ['ada.hfx']);
+});
+
+/** A database on disk, with a blob of several pieces, an empty one, and one that is not. */
+async function withBlobs(): Promise<{ readonly db: DB; readonly content: Buffer }> {
+  const db = await DB.open(join(folder, 'blobs.fs'));
+  databases.push(db);
+  const content = Buffer.from(systemRandom.bytes(600_000));
+  await db.transaction(({ root }) => {
+    const photo = new PersistentBlob(content);
+    root['album'] = new PersistentList([photo, new PersistentBlob(''), new PersistentBlob('text'), photo]);
+  });
+  return { db, content };
+}
+
+test('blobs go with their contents, into contents of their own', async () => {
+  const { db, content } = await withBlobs();
+  const bytes = await exportOf(db, 'album');
+  const check = async (album: PersistentList<PersistentBlob>) => {
+    const [photo, empty, text, again] = [...album] as [PersistentBlob, PersistentBlob, PersistentBlob, PersistentBlob];
+    assert.deepEqual(await buffer(photo.open('r')), content);
+    assert.equal((await buffer(empty.open('r'))).length, 0);
+    assert.equal(String(await buffer(text.open('r'))), 'text');
+    assert.equal(again, photo);
+  };
+  await transaction.isolate(async () => {
+    const connection = db.open();
+    connection.root['aborted'] = await connection.importFile(Readable.from([bytes]));
+    transaction.abort();
+    const album = (await connection.importFile(Readable.from([bytes]))) as PersistentList<PersistentBlob>;
+    connection.root['copy'] = album;
+    await check(album);
+    connection.cacheMinimize();
+    transaction.savepoint();
+    await check(album);
+    await transaction.commit();
+    await check(album);
+    await pipeline(Readable.from(['another text']), (album.at(2) as PersistentBlob).open('w'));
+    await transaction.commit();
+    await check(connection.root['album'] as PersistentList<PersistentBlob>);
+    connection.close();
+  });
+  await db.transaction(async ({ root }) => {
+    const text = (root['copy'] as PersistentList<PersistentBlob>).at(2) as PersistentBlob;
+    assert.equal(String(await buffer(text.open('r'))), 'another text');
+  });
+  const problems = [];
+  for await (const problem of db.storage.verify({ references: checkedReferences })) problems.push(problem);
+  assert.deepEqual(problems, []);
+  assert.deepEqual(readdirSync(join(folder, 'blobs.fs', 'blobs', 'tmp')), [], 'no content is left over');
+});
+
+test('a damaged or incomplete content of a blob is refused, and leaves nothing', async () => {
+  const { db } = await withBlobs();
+  const bytes = await exportOf(db, 'album');
+  const damaged = Buffer.from(bytes);
+  damaged[300_000] = (damaged[300_000] as number) ^ 4;
+  await transaction.isolate(async () => {
+    const connection = db.open();
+    for (const wrong of [damaged, bytes.subarray(0, 300_000)]) {
+      await assert.rejects(
+        connection.importFile(Readable.from([wrong])),
+        (error) => error instanceof CorruptionError && /the content of blob oid \d+/.test(error.message),
+      );
+    }
+    connection.close();
+  });
+  assert.deepEqual(readdirSync(join(folder, 'blobs.fs', 'blobs', 'tmp')), []);
 });
 
 test('a file of the first version is read', async () => {
