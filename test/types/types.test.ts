@@ -11,7 +11,18 @@ import {
   type Queue,
   type ResultOf,
 } from 'holdfast/async';
-import { BTree, DB, Persistent, type PersistentList, PersistentMapping } from 'holdfast/odb';
+import {
+  BTree,
+  Bucket,
+  DB,
+  Maximum,
+  Minimum,
+  type Oid,
+  Persistent,
+  type PersistentList,
+  PersistentMapping,
+  TreeSet,
+} from 'holdfast/odb';
 
 // Good use compiles, refused use does not: the compiler is the test. What is below is never run.
 
@@ -90,6 +101,40 @@ export function typedCollections(): void {
   const mapping = new PersistentMapping<Account>();
   // @ts-expect-error values are accounts
   mapping.set('Ada', 12);
+
+  const names = TreeSet.from(['Ada', 'Grace']);
+  same<typeof names, TreeSet<string>>(true);
+  names.add('Charles').union(['Alan']);
+  const ages = BTree.from([
+    ['Ada', 36],
+    ['Grace', 85],
+  ]);
+  same<typeof ages, BTree<string, number>>(true);
+  const drinks = Bucket.from<'tea' | 'coffee', number>([['tea', 3]]);
+  same<typeof drinks, Bucket<'tea' | 'coffee', number>>(true);
+  // @ts-expect-error that is none of the keys
+  drinks.set('cake', 5);
+  same<ReturnType<typeof TreeSet.from<Oid>>, TreeSet<Oid>>(true);
+  // @ts-expect-error an object cannot be a key
+  TreeSet.from([{}]);
+  // @ts-expect-error neither can what may be missing
+  BTree.from([[undefined as string | undefined, 1]]);
+
+  const visits = new TreeSet<readonly [city: string, day: Date]>();
+  visits.keys({ min: ['Paris'], max: ['Paris', new Date()] });
+  visits.minKey(['Paris']);
+  // @ts-expect-error the city comes first
+  visits.minKey([new Date()]);
+  // @ts-expect-error a key is whole
+  visits.add(['Paris']);
+  // @ts-expect-error bounds are keys
+  names.keys({ min: 5 });
+
+  const highest = new Maximum(100);
+  same<typeof highest, Maximum<number>>(true);
+  new Minimum<Date>(new Date()).set(new Date());
+  // @ts-expect-error what is no number has to be named
+  new Maximum('text');
 }
 
 test('public types take good use and refuse the rest', () => {

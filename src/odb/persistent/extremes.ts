@@ -6,8 +6,11 @@ import { ManagedPersistent, requireNoFields } from './persistent.js';
 abstract class Extreme<T extends Key> extends ManagedPersistent {
   #value: T | undefined;
 
-  /** @throws TypeError (`ARG_KEY`) for a value that has no order: objects, functions, `NaN`. */
-  constructor(value?: T) {
+  /**
+   * @param value to begin with. Where it is no number, its type is to be named: `new Maximum<Date>(new Date())`.
+   * @throws TypeError (`ARG_KEY`) for a value that has no order: objects, functions, `NaN`.
+   */
+  constructor(value?: NoInfer<T>) {
     super();
     this.#value = value === undefined ? undefined : ownKey(value);
   }

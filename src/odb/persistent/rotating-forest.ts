@@ -1,7 +1,7 @@
 import { argumentRangeError, type Duration, durationMs, systemClock } from '../../base/index.js';
 import { registerInternal } from '../serialize/registry.js';
 import { BTree } from './btree/btree.js';
-import { compareKeys, type Key } from './btree/keys.js';
+import { type Bound, compareKeys, type Key } from './btree/keys.js';
 import type { RangeOptions } from './btree/range.js';
 import { Persistent } from './persistent.js';
 
@@ -84,12 +84,12 @@ export class RotatingForest<K extends Key, V> extends Persistent implements Iter
   }
 
   /** The least key, or the least one that is not before `from`; `undefined` where there is none. */
-  minKey(from?: K): K | undefined {
+  minKey(from?: Bound<K>): K | undefined {
     return this.extreme((tree) => tree.minKey(from), 1);
   }
 
   /** The greatest key, or the greatest one that is not after `to`; `undefined` where there is none. */
-  maxKey(to?: K): K | undefined {
+  maxKey(to?: Bound<K>): K | undefined {
     return this.extreme((tree) => tree.maxKey(to), -1);
   }
 

@@ -14,7 +14,7 @@ test('an extreme is what it was set to, in either direction', () => {
   highest._p_invalidate();
   assert.equal(highest.value, 4);
   assert.equal(new Maximum().value, undefined);
-  assert.equal(new Minimum('b').value, 'b');
+  assert.equal(new Minimum<string>('b').value, 'b');
   const when = new Date(5);
   const latest = new Maximum<Date>(when);
   when.setTime(6);

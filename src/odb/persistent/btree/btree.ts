@@ -1,7 +1,7 @@
 import { registerInternal } from '../../serialize/registry.js';
 import { Bucket } from './bucket.js';
 import { fillFrom } from './bulk.js';
-import type { Key } from './keys.js';
+import type { Key, KeyOf, KeysAlone } from './keys.js';
 import { mergeBuckets } from './merge.js';
 import { type LeafNode, type LeafState, NODE } from './node.js';
 import type { TreeGrowth } from './node-tree.js';
@@ -27,9 +27,9 @@ export class BTree<K extends Key = Key, V = unknown> extends OrderedMap<K, V> {
   }
 
   /** A new tree with these entries, in any order; the last of equal keys wins. Fastest where the keys ascend. */
-  static from<K extends Key, V>(entries: Iterable<readonly [K, V]>): BTree<K, V> {
-    const tree = new BTree<K, V>();
-    fillFrom(tree[TREE], entries);
+  static from<K, V>(entries: Iterable<readonly [K, V]> & KeysAlone<K>): BTree<KeyOf<K>, V> {
+    const tree = new BTree<KeyOf<K>, V>();
+    fillFrom(tree[TREE], entries as Iterable<readonly [KeyOf<K>, V]>);
     return tree;
   }
 

@@ -1,6 +1,6 @@
 import { registerInternal } from '../../serialize/registry.js';
 import { fillFrom, keysAsEntries } from './bulk.js';
-import type { Key } from './keys.js';
+import type { Key, KeyOf, KeysAlone } from './keys.js';
 import { mergeBuckets } from './merge.js';
 import type { LeafState } from './node.js';
 import { TREE } from './ordered-collection.js';
@@ -17,9 +17,9 @@ export class BucketSet<K extends Key = Key> extends OrderedSet<K> {
   }
 
   /** A new set of these keys, in any order. */
-  static from<K extends Key>(keys: Iterable<K>): BucketSet<K> {
-    const bucket = new BucketSet<K>();
-    fillFrom(bucket[TREE], keysAsEntries<K, undefined>(keys));
+  static from<K>(keys: Iterable<K> & KeysAlone<K>): BucketSet<KeyOf<K>> {
+    const bucket = new BucketSet<KeyOf<K>>();
+    fillFrom(bucket[TREE], keysAsEntries<KeyOf<K>, undefined>(keys as Iterable<KeyOf<K>>));
     return bucket;
   }
 

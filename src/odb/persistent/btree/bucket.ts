@@ -1,6 +1,6 @@
 import { registerInternal } from '../../serialize/registry.js';
 import { fillFrom } from './bulk.js';
-import type { Key } from './keys.js';
+import type { Key, KeyOf, KeysAlone } from './keys.js';
 import { mergeBuckets } from './merge.js';
 import type { LeafState } from './node.js';
 import { TREE } from './ordered-collection.js';
@@ -17,9 +17,9 @@ export class Bucket<K extends Key = Key, V = unknown> extends OrderedMap<K, V> {
   }
 
   /** A new bucket with these entries, in any order; the last of equal keys wins. */
-  static from<K extends Key, V>(entries: Iterable<readonly [K, V]>): Bucket<K, V> {
-    const bucket = new Bucket<K, V>();
-    fillFrom(bucket[TREE], entries);
+  static from<K, V>(entries: Iterable<readonly [K, V]> & KeysAlone<K>): Bucket<KeyOf<K>, V> {
+    const bucket = new Bucket<KeyOf<K>, V>();
+    fillFrom(bucket[TREE], entries as Iterable<readonly [KeyOf<K>, V]>);
     return bucket;
   }
 

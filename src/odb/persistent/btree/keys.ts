@@ -9,6 +9,18 @@ import { argumentTypeError } from '../../../base/index.js';
  */
 export type Key = boolean | number | bigint | Date | string | Uint8Array | readonly Key[];
 
+/**
+ * What of `K` can be a key. `from` takes any `K` and looks at it by this: were it a `K extends Key`, the type of `from(['a'])` would be that of
+ * a set of nothing but `'a'`.
+ */
+export type KeyOf<K> = K extends Key ? K : never;
+
+/** `unknown` where all of `K` can be keys; so that an intersection with it takes nothing else. */
+export type KeysAlone<K> = [K] extends [Key] ? unknown : never;
+
+/** A bound of a range: a key, or the beginning of one that is a tuple, as `['Paris']` of `[city: string, day: Date]`. */
+export type Bound<K> = K extends readonly unknown[] ? (number extends K['length'] ? K : Partial<K>) : K;
+
 const BOOLEAN = 0;
 const NUMBER = 1;
 const BIGINT = 2;

@@ -1,6 +1,6 @@
 import { requireNoFields } from '../persistent.js';
 import { checkNodes } from './check.js';
-import type { Key } from './keys.js';
+import type { Bound, Key } from './keys.js';
 import {
   BranchNode,
   damaged,
@@ -56,16 +56,16 @@ export abstract class OrderedCollection<K extends Key, V> extends NodeOwner {
   }
 
   /** The least key, or the least one that is not before `from`; `undefined` where there is none. */
-  minKey(from?: K): K | undefined {
+  minKey(from?: Bound<K>): K | undefined {
     if (from === undefined) return this[TREE].firstLeaf().keys[0];
-    const place = this[TREE].placeFrom(from, false);
+    const place = this[TREE].placeFrom(from as K, false);
     return place?.leaf.keys[place.index];
   }
 
   /** The greatest key, or the greatest one that is not after `to`; `undefined` where there is none. */
-  maxKey(to?: K): K | undefined {
+  maxKey(to?: Bound<K>): K | undefined {
     if (to === undefined) return this[TREE].lastLeaf().keys.at(-1);
-    const place = this[TREE].placeUpTo(to, false);
+    const place = this[TREE].placeUpTo(to as K, false);
     return place?.leaf.keys[place.index];
   }
 

@@ -1,18 +1,24 @@
 import { argumentTypeError, BaseError } from '../../../base/index.js';
-import { ownKey, search } from './keys.js';
+import { type Bound, ownKey, search } from './keys.js';
 import type { LeafNode } from './node.js';
 import type { NodeTree, Place } from './node-tree.js';
 
 /** Which entries to walk, and in which order. Without bounds: all. */
 export interface RangeOptions<K> {
   /** The least key; itself included, unless `excludeMin`. */
-  readonly min?: K | undefined;
+  readonly min?: Bound<K> | undefined;
   /** The greatest key; itself included, unless `excludeMax`. */
-  readonly max?: K | undefined;
+  readonly max?: Bound<K> | undefined;
   readonly excludeMin?: boolean | undefined;
   readonly excludeMax?: boolean | undefined;
   /** From the greatest key to the least. */
   readonly reverse?: boolean | undefined;
+}
+
+/** A range whose bounds are kept like keys. */
+interface OwnRange<K> extends Omit<RangeOptions<K>, 'min' | 'max'> {
+  readonly min: K | undefined;
+  readonly max: K | undefined;
 }
 
 /** Keys were added to, or removed from, a collection while it was walked. Collect the keys first, or walk again. */
@@ -41,7 +47,7 @@ const ITERATOR_PROTOTYPE = Object.getPrototypeOf(Object.getPrototypeOf([][Symbol
 export class EntryWalk<K, V, T> implements IterableIterator<T> {
   readonly #tree: NodeTree<K, V>;
   readonly #part: EntryPart;
-  readonly #options: RangeOptions<K>;
+  readonly #options: OwnRange<K>;
   readonly #isReverse: boolean;
   #isBegun = false;
   #isDone = false;
@@ -61,8 +67,8 @@ export class EntryWalk<K, V, T> implements IterableIterator<T> {
     this.#isReverse = reverse === true;
     this.#options = {
       ...options,
-      min: min === undefined ? undefined : ownKey(min),
-      max: max === undefined ? undefined : ownKey(max),
+      min: min === undefined ? undefined : ownKey(min as K),
+      max: max === undefined ? undefined : ownKey(max as K),
     };
   }
 

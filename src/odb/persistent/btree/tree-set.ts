@@ -1,7 +1,7 @@
 import { registerInternal } from '../../serialize/registry.js';
 import { BucketSet } from './bucket-set.js';
 import { fillFrom, keysAsEntries } from './bulk.js';
-import type { Key } from './keys.js';
+import type { Key, KeyOf, KeysAlone } from './keys.js';
 import { mergeBuckets } from './merge.js';
 import { type LeafNode, type LeafState, NODE } from './node.js';
 import type { TreeGrowth } from './node-tree.js';
@@ -21,9 +21,9 @@ export class TreeSet<K extends Key = Key> extends OrderedSet<K> {
   }
 
   /** A new set of these keys, in any order. Fastest where they ascend. */
-  static from<K extends Key>(keys: Iterable<K>): TreeSet<K> {
-    const tree = new TreeSet<K>();
-    fillFrom(tree[TREE], keysAsEntries<K, undefined>(keys));
+  static from<K>(keys: Iterable<K> & KeysAlone<K>): TreeSet<KeyOf<K>> {
+    const tree = new TreeSet<KeyOf<K>>();
+    fillFrom(tree[TREE], keysAsEntries<KeyOf<K>, undefined>(keys as Iterable<KeyOf<K>>));
     return tree;
   }
 
