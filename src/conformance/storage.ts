@@ -2,6 +2,7 @@ import { testBlobs } from './storage-blobs.js';
 import { testCommits } from './storage-commit.js';
 import { testConflicts } from './storage-conflicts.js';
 import { testCopy } from './storage-copy.js';
+import { testDoubts } from './storage-doubts.js';
 import { testLocks } from './storage-locks.js';
 import { testPack } from './storage-pack.js';
 import { testRaces } from './storage-races.js';
@@ -30,4 +31,5 @@ export function testStorage(suite: StorageSuite): void {
   testUndo(suite);
   testPack(suite);
   testBlobs(suite);
+  testDoubts(suite);
 }

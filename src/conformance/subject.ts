@@ -18,6 +18,8 @@ export interface SubjectAbilities {
   readonly clock: Ability;
   /** `open({ merges: true })`: conflicts are merged by {@link appendResolver}. */
   readonly merges: Ability;
+  /** An identity stays, and so do transactions in doubt, when the data are opened anew. Default: true. */
+  readonly doubts?: Ability;
   /** History and garbage can be packed away. */
   readonly pack: Ability;
   /** Transactions can be undone. */

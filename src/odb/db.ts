@@ -13,6 +13,7 @@ import { recordConflictResolver } from './connection/conflict-resolution.js';
 import { Connection, type ConnectionOwner } from './connection/connection.js';
 import { ConnectionPool } from './connection/connection-pool.js';
 import type { ConnectionSet, Databases } from './connection/connection-set.js';
+import { settleDoubts } from './connection/settle-doubts.js';
 import {
   type RevisionInfo,
   revisionInfo,
@@ -21,13 +22,20 @@ import {
 } from './connection/transaction-info.js';
 import { UndoParticipant } from './connection/undo-participant.js';
 import { checkOpening } from './db-options.js';
-import { ConflictError, ConnectionStateError, POSKeyError, ReadOnlyError, StorageError } from './errors.js';
+import {
+  ConflictError,
+  ConnectionStateError,
+  LookupError,
+  POSKeyError,
+  ReadOnlyError,
+  StorageError,
+} from './errors.js';
 import { MAX_TID, ROOT_OID, type Tid, tidFromDate, toOid, toTid, ZERO_TID } from './ids.js';
 import { PersistentMapping } from './persistent/mapping.js';
 import { strongReferences } from './serialize/reader.js';
 import { nameOf } from './serialize/registry.js';
 import { writeRecord } from './serialize/writer.js';
-import type { PackProgress, Storage, StorageAttachment } from './storage/storage.js';
+import type { Doubt, PackProgress, Storage, StorageAttachment } from './storage/storage.js';
 import { openStorage, type StorageOptions } from './storage/uri.js';
 import type { Transaction } from './transaction/transaction.js';
 import {
@@ -105,6 +113,7 @@ export class DB<Root extends object = Record<string, unknown>> {
     this.databaseName = options.databaseName ?? 'unnamed';
     const databases = options.databases ?? new Map();
     requireFree(this.databaseName, databases);
+    requireDistinct(storage, databases);
     this.#databases = databases;
     this.#refuseDefaultManager = options.refuseDefaultManager ?? false;
     this.#pool = new ConnectionPool(options.poolSize ?? 7, this.databaseName);
@@ -124,6 +133,7 @@ export class DB<Root extends object = Record<string, unknown>> {
       crossReferences: options.crossReferences ?? true,
       pasts: new Map(),
       detectMutations: options.detectMutations ?? false,
+      settleDoubts: () => settleDoubts(this.#storages()),
       giveBack: (connection) => this.#pool.giveBack(connection as unknown as Connection<Root>),
     };
     databases.set(this.databaseName, this as unknown as DB);
@@ -151,7 +161,9 @@ export class DB<Root extends object = Record<string, unknown>> {
     try {
       opened.useConflictResolver(recordConflictResolver);
       await makeRoot(opened);
-      return new DB<Root>(opened, options);
+      const db = new DB<Root>(opened, options);
+      if (db.databases.size > 1) await settleDoubts(db.#storages());
+      return db;
     } catch (error) {
       if (typeof storage === 'string') await opened.close();
       throw error;
@@ -193,6 +205,34 @@ export class DB<Root extends object = Record<string, unknown>> {
         : new Connection<Root>({ ...this.#owner, giveBack: (past) => past.discard() });
     connection.openWith(opening);
     return connection;
+  }
+
+  /** The storages of the databases that are open together. */
+  #storages(): Storage[] {
+    return [...this.#databases.values()].map(({ storage }) => storage);
+  }
+
+  /**
+   * Transactions of several databases that are in doubt here: this database has voted for them, and the one that decided was not asked
+   * yet. That is done by itself once both are open together.
+   */
+  doubts(): Promise<readonly Doubt[]> {
+    return this.storage.doubts.list();
+  }
+
+  /**
+   * Ends a doubt by hand, when the database that decided is lost for good.
+   *
+   * @param happened whether the transaction is to be finished, or taken back; what the other databases have of it is up to you to know.
+   * @returns the tid of what was finished.
+   */
+  async settleDoubt(commitId: Uint8Array, happened: boolean): Promise<Tid | undefined> {
+    if (!(await this.doubts()).some((doubt) => Buffer.compare(doubt.commitId, commitId) === 0)) {
+      throw new LookupError(
+        `no transaction with the commit id ${inspect(commitId)} is in doubt in '${this.databaseName}'`,
+      );
+    }
+    return this.storage.doubts.resolve(commitId, happened);
   }
 
   /** For sets of connections: one that is opened and closed together with those of other databases. */
@@ -361,6 +401,18 @@ function checkNames({ databaseName = 'unnamed', databases }: DBOptions): void {
     throw argumentTypeError('ARG_DATABASES', `${inspect(databases)} is no collection of databases: give a Map`);
   }
   requireFree(databaseName, databases);
+}
+
+/** Two doors to one database would wait for each other in a transaction that goes through both. */
+function requireDistinct(storage: Storage, databases: Databases): void {
+  for (const [name, other] of databases) {
+    if (other.storage === storage || other.storage.identity !== storage.identity) continue;
+    throw argumentRangeError(
+      'ARG_DATABASES',
+      `${storage.name} is the same database as '${name}' (${other.storage.name}), or a copy of its files: open one of them, ` +
+        'and make copies with copyTransactions',
+    );
+  }
 }
 
 function requireFree(databaseName: string, databases: Databases): void {

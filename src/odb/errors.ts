@@ -204,6 +204,42 @@ export class CommitUncertainError extends StorageError {
   }
 }
 
+/**
+ * An object was written by a transaction of several databases that is in doubt here: the database that decided it has to be asked. That
+ * is done when both are opened together, and when a connection meets this error while both are.
+ */
+export class TransactionInDoubtError extends StorageError {
+  override readonly code: string = 'ODB_TRANSACTION_IN_DOUBT';
+  readonly commitId: Uint8Array;
+  readonly oid: Oid | undefined;
+  /** Identity of the storage that decided. */
+  readonly decider: string;
+  /** What that one was called. */
+  readonly deciderName: string;
+
+  override get retry(): Retry {
+    return 'later';
+  }
+
+  constructor(facts: {
+    readonly commitId: Uint8Array;
+    readonly oid?: Oid;
+    readonly decider: string;
+    readonly deciderName: string;
+    readonly tid: Tid;
+  }) {
+    const object = facts.oid === undefined ? '' : `oid ${facts.oid} cannot be written: `;
+    super(
+      `${object}a transaction of several databases (${facts.tid}) is in doubt here, and the database ` +
+        `${facts.deciderName} knows whether it happened: open that one together with this (\`databases\`)`,
+    );
+    this.commitId = facts.commitId;
+    this.oid = facts.oid;
+    this.decider = facts.decider;
+    this.deciderName = facts.deciderName;
+  }
+}
+
 /** A commit is under way: its manager can do nothing else until the promise settles. */
 export class CommitUnderWayError extends TransactionError {
   readonly code = 'ODB_COMMIT_UNDER_WAY';

@@ -39,6 +39,7 @@ for (const kind of KINDS) {
       locks: true,
       undo: true,
       pack: true,
+      doubts: 'what is in doubt is kept in memory',
       blobs: 'changes take no contents of blobs; those of the base can be read',
     },
     open: async (options) => {

@@ -10,6 +10,7 @@ import {
   InvalidObjectReference,
   POSKeyError,
   ReadOnlyHistoryError,
+  TransactionInDoubtError,
 } from '../errors.js';
 import { type Oid, ROOT_OID, type Tid, tidToDate, toOid, ZERO_TID } from '../ids.js';
 import { describe } from '../persistent/display.js';
@@ -30,7 +31,7 @@ import { discardImport, type ImportSource, readImport } from './importing.js';
 import { MutationDetector } from './mutation-detector.js';
 import { ObjectLoader } from './object-loader.js';
 import { type RootView, rootView } from './root-view.js';
-import { StorageShare } from './storage-share.js';
+import { StorageShare, storageSortKey } from './storage-share.js';
 import type { TransferOptions, TransferProgress } from './transfer.js';
 
 const logger = new Logger('holdfast.connection');
@@ -49,6 +50,8 @@ export interface ConnectionOwner {
   /** Open connections that show the past, and before which transaction. */
   readonly pasts: Map<object, Tid>;
   readonly detectMutations: boolean;
+  /** Has the databases that are open together end each other's doubts, as far as they can. */
+  settleDoubts(): Promise<void>;
   giveBack(connection: Connection): void;
 }
 
@@ -84,6 +87,8 @@ export class Connection<Root extends object = Record<string, unknown>>
   readonly #readCurrent = new Map<Persistent, Tid>();
   #handover: Handover | undefined;
   #storeCount = 0;
+  /** Whether the commit was refused because of a transaction that is in doubt. */
+  #metDoubt = false;
   #closeCallbacks: (() => void)[] = [];
   readonly #set: ConnectionSet;
 
@@ -442,7 +447,7 @@ export class Connection<Root extends object = Record<string, unknown>>
   }
 
   sortKey(): string {
-    return `${this.#storage.name}:${this.databaseName}`;
+    return storageSortKey(this.#storage, this.databaseName);
   }
 
   abort(_transaction: Transaction): void {
@@ -468,19 +473,32 @@ export class Connection<Root extends object = Record<string, unknown>>
   }
 
   async tpcVote(): Promise<void> {
-    await (this.#handover as Handover).vote();
+    await this.#tried((this.#handover as Handover).vote());
   }
 
-  async tpcFinish(): Promise<Tid> {
+  get decides(): boolean {
+    return this.#handover?.decides ?? false;
+  }
+
+  async tpcFinish(): Promise<Tid | undefined> {
     const tid = await (this.#handover as Handover).finish();
     this.#committed();
     return tid;
   }
 
   async commitOnePhase(): Promise<Tid> {
-    const tid = await (this.#handover as Handover).commit();
+    const tid = await this.#tried((this.#handover as Handover).commit());
     this.#committed();
     return tid;
+  }
+
+  async #tried<T>(decision: Promise<T>): Promise<T> {
+    try {
+      return await decision;
+    } catch (error) {
+      this.#metDoubt = error instanceof TransactionInDoubtError;
+      throw error;
+    }
   }
 
   #committed(): void {
@@ -494,6 +512,10 @@ export class Connection<Root extends object = Record<string, unknown>>
     this.#handover = undefined;
     this.abort(transaction);
     if (handover) await handover.abort();
+    if (!this.#metDoubt) return;
+    this.#metDoubt = false;
+    // Ordering: nothing is voted any more that the one in doubt would have to wait for.
+    await this.#owner.settleDoubts();
   }
 
   savepoint(): DataManagerSavepoint {

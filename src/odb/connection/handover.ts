@@ -45,9 +45,15 @@ export class Handover {
     this.#resolved = (await this.#share.vote()).resolved;
   }
 
-  async finish(): Promise<Tid> {
+  /** Whether the transaction has happened once this part has finished. */
+  get decides(): boolean {
+    return this.#share.decides;
+  }
+
+  async finish(): Promise<Tid | undefined> {
     const tid = await this.#share.finish();
-    this.#settle(tid);
+    if (tid === undefined) this.#unload();
+    else this.#settle(tid);
     return tid;
   }
 
@@ -61,6 +67,14 @@ export class Handover {
 
   abort(): Promise<void> {
     return this.#share.abort();
+  }
+
+  /** What was stored is not to be seen yet. */
+  #unload(): void {
+    for (const object of this.#stored) {
+      draftStored(object);
+      this.#cache.revert(object);
+    }
   }
 
   /** What was stored is of this transaction from now on; what was merged is loaded anew when it is touched. */

@@ -2,7 +2,7 @@ import type { Tid } from '../ids.js';
 import type { Storage } from '../storage/storage.js';
 import type { DataManager } from '../transaction/data-manager.js';
 import type { Transaction } from '../transaction/transaction.js';
-import { StorageShare } from './storage-share.js';
+import { StorageShare, storageSortKey } from './storage-share.js';
 
 /** Undoes transactions when the one that it joined is committed. */
 export class UndoParticipant implements DataManager {
@@ -17,7 +17,7 @@ export class UndoParticipant implements DataManager {
 
   /** After the connections of the same storage: what they store is stored first. */
   sortKey(): string {
-    return `${this.#storage.name}:~undo`;
+    return storageSortKey(this.#storage, '~undo');
   }
 
   abort(): void {}
@@ -32,6 +32,10 @@ export class UndoParticipant implements DataManager {
 
   async tpcVote(): Promise<void> {
     await this.#share?.vote();
+  }
+
+  get decides(): boolean {
+    return this.#share?.decides ?? false;
   }
 
   async tpcFinish(): Promise<Tid | undefined> {

@@ -1,7 +1,7 @@
 import { writeUint64 } from '../../base/index.js';
 import { ProtocolError } from '../errors.js';
 import type { Oid, Tid } from '../ids.js';
-import type { StorageTransaction } from '../storage/storage.js';
+import type { Decider, StorageTransaction } from '../storage/storage.js';
 import {
   newPacket,
   type PacketReader,
@@ -28,6 +28,8 @@ export interface CommitRequest {
   readonly records: readonly WireRecord[];
   /** Transactions to be undone. */
   readonly undos: readonly Tid[];
+  /** Who decides, where several storages take part. */
+  readonly decider: Decider | undefined;
 }
 
 /** Reads the body of a `commit` or `vote`. @throws ProtocolError. */
@@ -35,11 +37,11 @@ export function parseCommit(reader: PacketReader): CommitRequest {
   const number = reader.uint32();
   const flags = reader.uint8();
   const aheadCount = reader.uint32();
-  const { transaction, undos } = parseTransaction(readValue(reader.bytes(reader.uint32()), 0));
+  const { transaction, undos, decider } = parseTransaction(readValue(reader.bytes(reader.uint32()), 0));
   const checks: { oid: Oid; tid: Tid }[] = [];
   for (let left = reader.uint32(); left > 0; left--) checks.push({ oid: reader.oid(), tid: reader.tid() });
   const records = readRecords(reader).map(owned);
-  return { number, canMerge: (flags & FLAG_CAN_MERGE) !== 0, aheadCount, transaction, checks, records, undos };
+  return { number, canMerge: (flags & FLAG_CAN_MERGE) !== 0, aheadCount, transaction, checks, records, undos, decider };
 }
 
 /** The packet of a `commit` or `vote`. */
@@ -54,9 +56,12 @@ export function commitPacket(options: {
   readonly checks: readonly { readonly oid: Oid; readonly serial: Tid }[];
   readonly records: readonly WireRecord[];
   readonly undos: readonly Tid[];
+  readonly decider?: Decider | undefined;
 }): Uint8Array {
   const { commitId, user, description, extension, tid } = options.transaction;
-  const meta = packValue([commitId, user, description, extension, options.undos, tid ?? null]);
+  const { undos, decider } = options;
+  const decidedBy = decider ? [decider.identity, decider.name] : null;
+  const meta = packValue([commitId, user, description, extension, undos, tid ?? null, decidedBy]);
   const checksAt = HEADER_BYTES + 13 + meta.length;
   const recordsAt = checksAt + 4 + options.checks.length * 16;
   const packet = newPacket(options.type, options.id, recordsAt - HEADER_BYTES + recordsBytes(options.records));
@@ -75,9 +80,9 @@ export function commitPacket(options: {
   return packet;
 }
 
-function parseTransaction(value: unknown): { readonly transaction: StorageTransaction; readonly undos: Tid[] } {
+function parseTransaction(value: unknown): Pick<CommitRequest, 'transaction' | 'undos' | 'decider'> {
   if (Array.isArray(value)) {
-    const [commitId, user, description, extension, undos, tid] = value as unknown[];
+    const [commitId, user, description, extension, undos, tid, decider] = value as unknown[];
     if (
       commitId instanceof Uint8Array &&
       commitId.length === 16 &&
@@ -86,7 +91,8 @@ function parseTransaction(value: unknown): { readonly transaction: StorageTransa
       extension instanceof Uint8Array &&
       Array.isArray(undos) &&
       undos.every((undone) => Number.isSafeInteger(undone)) &&
-      (tid === null || Number.isSafeInteger(tid))
+      (tid === null || Number.isSafeInteger(tid)) &&
+      (decider === null || isDecider(decider))
     ) {
       return {
         transaction: {
@@ -97,10 +103,15 @@ function parseTransaction(value: unknown): { readonly transaction: StorageTransa
           ...(tid === null ? {} : { tid: tid as Tid }),
         },
         undos: undos as Tid[],
+        decider: decider === null ? undefined : { identity: decider[0], name: decider[1] },
       };
     }
   }
   throw new ProtocolError('a commit came without a proper description of its transaction');
+}
+
+function isDecider(value: unknown): value is [identity: string, name: string] {
+  return Array.isArray(value) && value.length === 2 && value.every((item) => typeof item === 'string' && item !== '');
 }
 
 /** A record that does not hold on to the packet that it came in. */

@@ -21,6 +21,7 @@ const CLASS_BY_CODE: ReadonlyMap<string, ErrorClass> = new Map<string, ErrorClas
   ['ODB_FORMAT_VERSION', errors.FormatVersionError],
   ['ODB_CLIENT_DISCONNECTED', errors.ClientDisconnected],
   ['ODB_COMMIT_UNCERTAIN', errors.CommitUncertainError],
+  ['ODB_TRANSACTION_IN_DOUBT', errors.TransactionInDoubtError],
   ['ODB_COMMIT_UNDER_WAY', errors.CommitUnderWayError],
   ['ODB_TRANSACTION_FAILED', errors.TransactionFailedError],
   ['ODB_DOOMED_TRANSACTION', errors.DoomedTransaction],

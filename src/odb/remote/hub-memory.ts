@@ -1,3 +1,4 @@
+import { invariant } from '../../base/index.js';
 import type { StorageSupports } from '../storage/storage.js';
 
 /**
@@ -22,7 +23,9 @@ const SUPPORTS = 3;
 const READ_ONLY = 4;
 const CONTROL_CELLS = 6;
 const CLOCK_OFFSET_OFFSET = CONTROL_CELLS * 4;
-const BYTES = CLOCK_OFFSET_OFFSET + 8;
+const IDENTITY_OFFSET = CLOCK_OFFSET_OFFSET + 8;
+const IDENTITY_BYTES_MAX = 63;
+const BYTES = IDENTITY_OFFSET + 1 + IDENTITY_BYTES_MAX;
 
 const ABILITIES: readonly (keyof StorageSupports)[] = ['history', 'undo', 'pack', 'blobs', 'locks'];
 
@@ -31,11 +34,14 @@ export class HubMemory {
   readonly shared: SharedArrayBuffer;
   readonly #control: Int32Array;
   readonly #clockOffset: BigInt64Array;
+  /** Its length, then its bytes. */
+  readonly #identity: Uint8Array;
 
   constructor(shared: SharedArrayBuffer = new SharedArrayBuffer(BYTES)) {
     this.shared = shared;
     this.#control = new Int32Array(shared, 0, CONTROL_CELLS);
     this.#clockOffset = new BigInt64Array(shared, CLOCK_OFFSET_OFFSET, 1);
+    this.#identity = new Uint8Array(shared, IDENTITY_OFFSET, 1 + IDENTITY_BYTES_MAX);
   }
 
   get state(): HubState {
@@ -94,6 +100,18 @@ export class HubMemory {
 
   set isReadOnly(isReadOnly: boolean) {
     Atomics.store(this.#control, READ_ONLY, isReadOnly ? 1 : 0);
+  }
+
+  /** Names the storage for ever; empty until there was a connection. Ordering: set before the state says that there is one. */
+  get identity(): string {
+    return Buffer.from(this.#identity.slice(1, 1 + (this.#identity[0] as number))).toString('latin1');
+  }
+
+  set identity(identity: string) {
+    const bytes = Buffer.from(identity, 'latin1');
+    invariant(bytes.length <= IDENTITY_BYTES_MAX, 'the identity of a storage is short');
+    this.#identity.set(bytes, 1);
+    this.#identity[0] = bytes.length;
   }
 
   /** What is added to this machine's clock to get the storage's, in ms. */

@@ -1,6 +1,7 @@
 import { type Clock, type Deferred, deferred, Logger, type Timer } from '../../base/index.js';
 import {
   ClientDisconnected,
+  CommitUncertainError,
   ConflictError,
   POSKeyError,
   ReadConflictError,
@@ -42,6 +43,8 @@ export interface SessionTransactionsOptions {
 /** A transaction of a client, from its commit or vote to its end. */
 interface OpenTransaction {
   readonly storageTransaction: StorageTransaction;
+  /** Whether another storage decides it: it is not taken back when its client is gone. */
+  readonly isDecidedElsewhere: boolean;
   voted: boolean;
   /** Aborted while its vote was under way. */
   aborted: boolean;
@@ -92,7 +95,7 @@ export class SessionTransactions {
     request: CommitRequest,
   ): Promise<Uint8Array> {
     const { storage, stats } = this.#options;
-    const { number, transaction, checks, undos } = request;
+    const { number, transaction, checks, undos, decider } = request;
     const ahead = this.#storesAhead.get(number) ?? [];
     this.#storesAhead.delete(number);
     this.refuseReadOnly();
@@ -105,6 +108,7 @@ export class SessionTransactions {
     const end = deferred();
     const open: OpenTransaction = {
       storageTransaction: transaction,
+      isDecidedElsewhere: decider !== undefined && decider.identity !== storage.identity,
       voted: false,
       aborted: false,
       timer: undefined,
@@ -126,7 +130,7 @@ export class SessionTransactions {
         stats.resolved += resolved.length;
         return valuePacket(Message.answer, id, [resolved, tid]);
       }
-      const { resolved } = await storage.tpcVote(transaction);
+      const { resolved } = await storage.tpcVote(transaction, decider);
       stats.resolved += resolved.length;
       if (open.aborted) throw new StorageTransactionError('the transaction was aborted during its vote');
       open.voted = true;
@@ -148,9 +152,32 @@ export class SessionTransactions {
     if (!open?.voted) throw new StorageTransactionError('the transaction was not voted on this connection');
     open.timer?.cancel();
     this.#open.delete(number);
-    const tid = await this.#options.storage.tpcFinish(open.storageTransaction).finally(open.end.resolve);
-    this.#options.stats.commits += 1;
-    return tid;
+    const { storage, stats } = this.#options;
+    const { storageTransaction: transaction } = open;
+    try {
+      const tid = await storage.tpcFinish(transaction);
+      stats.commits += 1;
+      return tid;
+    } catch (error) {
+      // What cannot be made certain has to be asked for, as after a lost answer.
+      await storage.tpcAbort(transaction).catch((cause: unknown) => {
+        throw new CommitUncertainError(transaction.commitId, undefined, { cause });
+      });
+      throw error;
+    } finally {
+      open.end.resolve();
+    }
+  }
+
+  /** Puts a voted transaction in doubt. */
+  async suspend(number: number): Promise<void> {
+    const open = this.#open.get(number);
+    if (!open?.voted) return;
+    if (!open.isDecidedElsewhere)
+      throw new StorageTransactionError('suspend: no other storage decides the transaction');
+    open.timer?.cancel();
+    this.#open.delete(number);
+    await this.#options.storage.doubts.suspend(open.storageTransaction).finally(open.end.resolve);
   }
 
   /** Forgets a transaction; one whose vote is under way is aborted when the vote has ended. */
@@ -169,9 +196,17 @@ export class SessionTransactions {
   /** The client is gone: forgets all of its transactions. A commit that is under way goes on. */
   close(): void {
     this.#storesAhead.clear();
-    for (const number of [...this.#open.keys()]) {
-      this.abort(number).catch((error: unknown) => log.error('a transaction of a lost client was not aborted', error));
+    for (const [number, { voted, isDecidedElsewhere }] of [...this.#open]) {
+      // Crash: the client may have had it decided elsewhere before it was lost.
+      const ended = voted && isDecidedElsewhere ? this.suspend(number) : this.abort(number);
+      ended.catch((error: unknown) => log.error('a transaction of a lost client was not ended', error));
     }
+  }
+
+  /** Ends a doubt. */
+  async resolve(commitId: Uint8Array, happened: boolean): Promise<Tid | undefined> {
+    this.refuseReadOnly();
+    return this.#options.storage.doubts.resolve(commitId, happened);
   }
 
   /** What became of a commit. */

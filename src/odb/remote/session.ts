@@ -12,7 +12,7 @@ import { ConflictError, POSKeyError, ProtocolError } from '../errors.js';
 import type { Oid, Tid } from '../ids.js';
 import { strongReferences } from '../serialize/reader.js';
 import type { LockSession } from '../storage/lock-table.js';
-import type { Revision, Storage } from '../storage/storage.js';
+import type { Doubt, Revision, Storage } from '../storage/storage.js';
 import {
   newPacket,
   PacketReader,
@@ -66,6 +66,10 @@ type SlowType =
   | typeof Message.vote
   | typeof Message.finish
   | typeof Message.abort
+  | typeof Message.suspend
+  | typeof Message.doubts
+  | typeof Message.resolve
+  | typeof Message.forget
   | typeof Message.outcome
   | typeof Message.history
   | typeof Message.iterate
@@ -134,6 +138,10 @@ export class Session {
       case Message.vote:
       case Message.finish:
       case Message.abort:
+      case Message.suspend:
+      case Message.doubts:
+      case Message.resolve:
+      case Message.forget:
       case Message.outcome:
       case Message.history:
       case Message.iterate:
@@ -269,6 +277,18 @@ export class Session {
         return this.#transactions.finish(reader.uint32()).then(answer);
       case Message.abort:
         return this.#transactions.abort(reader.uint32()).then(answer);
+      case Message.suspend:
+        return this.#transactions.suspend(reader.uint32()).then(answer);
+      case Message.doubts:
+        return storage.doubts.list().then((doubts) => answer(doubts.map(wireDoubt)));
+      case Message.resolve: {
+        const happened = reader.uint8() === 1;
+        return this.#transactions
+          .resolve(new Uint8Array(reader.bytes(reader.remaining)), happened)
+          .then((tid) => answer(tid ?? null));
+      }
+      case Message.forget:
+        return storage.doubts.forget(new Uint8Array(reader.bytes(reader.remaining))).then(answer);
       case Message.outcome:
         return this.#transactions
           .outcome(new Uint8Array(reader.bytes(reader.remaining)))
@@ -369,6 +389,21 @@ export class Session {
     }
     return valuePacket(Message.answer, id, [isDone, transactions]);
   }
+}
+
+/** A doubt as it travels. */
+export type WireDoubt = readonly [
+  commitId: Uint8Array,
+  decider: string,
+  deciderName: string,
+  tid: Tid,
+  user: string,
+  description: string,
+  objects: number,
+];
+
+function wireDoubt({ commitId, decider, deciderName, tid, user, description, objects }: Doubt): WireDoubt {
+  return [commitId, decider, deciderName, tid, user, description, objects];
 }
 
 function readName(packet: Uint8Array): string {

@@ -41,6 +41,7 @@ export class StorageHost implements StorageHosting {
       },
     });
     const { supports } = storage;
+    hub.memory.identity = storage.identity;
     hub.memory.supports = { ...supports, blobs: false, locks: supports.locks && options.locks !== undefined };
     hub.memory.isReadOnly = storage.isReadOnly;
     hub.memory.state = 'connected';

@@ -5,12 +5,15 @@ import { strongReferences } from '../serialize/reader.js';
 import type {
   CommitOutcome,
   ConflictResolver,
+  Decider,
+  Doubt,
   HistoryEntry,
   InvalidationListener,
   PackOptions,
   Revision,
   Storage,
   StorageAttachment,
+  StorageDoubts,
   StorageLocks,
   StorageSupports,
   StorageTransaction,
@@ -19,11 +22,12 @@ import type {
   UndoLogEntry,
   VoteOutcome,
 } from '../storage/storage.js';
-import { type Problem, type VerifyOptions, verifyByReading } from '../storage/verify.js';
+import { doubtProblems, type Problem, type VerifyOptions, verifyByReading } from '../storage/verify.js';
 import { newPacket, PacketReader, readRecords, readValue } from './codec.js';
 import type { HubState } from './hub-memory.js';
 import { HEADER_BYTES, Message, OIDS_PER_BLOCK } from './messages.js';
 import { RevisionCache } from './revision-cache.js';
+import type { WireDoubt } from './session.js';
 import { ViewChannel } from './view-channel.js';
 import { attachment } from './view-hub.js';
 import { ViewLocks } from './view-locks.js';
@@ -119,6 +123,10 @@ export class ViewStorage implements Storage {
       },
       outcome: (commitId, signal) => this.#certainOutcome(commitId, signal),
     });
+  }
+
+  get identity(): string {
+    return this.#channel.hub.identity;
   }
 
   get supports(): StorageSupports {
@@ -278,8 +286,8 @@ export class ViewStorage implements Storage {
     return this.#transactions.commit(transaction);
   }
 
-  tpcVote(transaction: StorageTransaction): Promise<VoteOutcome> {
-    return this.#transactions.vote(transaction);
+  tpcVote(transaction: StorageTransaction, decider?: Decider): Promise<VoteOutcome> {
+    return this.#transactions.vote(transaction, decider);
   }
 
   tpcFinish(transaction: StorageTransaction): Promise<Tid> {
@@ -290,13 +298,33 @@ export class ViewStorage implements Storage {
     return this.#transactions.abort(transaction);
   }
 
+  readonly doubts: StorageDoubts = {
+    list: () =>
+      this.#channel.request(
+        (id) => newPacket(Message.doubts, id, 0),
+        (packet) => (readValue(packet) as WireDoubt[]).map(doubtFromWire),
+      ),
+    suspend: (transaction) => this.#transactions.suspend(transaction),
+    resolve: (commitId, happened) =>
+      this.#channel.request(
+        (id) => {
+          const packet = newPacket(Message.resolve, id, 1 + commitId.length);
+          packet[HEADER_BYTES] = happened ? 1 : 0;
+          packet.set(commitId, HEADER_BYTES + 1);
+          return packet;
+        },
+        (packet) => (readValue(packet) as Tid | null) ?? undefined,
+      ),
+    forget: (commitId) =>
+      this.#channel.request(
+        (id) => commitIdPacket(Message.forget, id, commitId),
+        () => undefined,
+      ),
+  };
+
   outcome(commitId: Uint8Array): Promise<Tid | undefined> {
     return this.#channel.request(
-      (id) => {
-        const packet = newPacket(Message.outcome, id, commitId.length);
-        packet.set(commitId, HEADER_BYTES);
-        return packet;
-      },
+      (id) => commitIdPacket(Message.outcome, id, commitId),
       (packet) => (readValue(packet) as Tid | null) ?? undefined,
     );
   }
@@ -383,8 +411,9 @@ export class ViewStorage implements Storage {
     }
   }
 
-  verify(options: VerifyOptions): AsyncGenerator<Problem> {
-    return verifyByReading(this, options);
+  async *verify(options: VerifyOptions): AsyncGenerator<Problem> {
+    yield* verifyByReading(this, options);
+    yield* doubtProblems(this);
   }
 
   attach(): StorageAttachment {
@@ -601,6 +630,20 @@ function keyPacket(
   writeUint64(packet, HEADER_BYTES, first);
   writeUint64(packet, HEADER_BYTES + 8, second);
   return packet;
+}
+
+function commitIdPacket(
+  type: typeof Message.outcome | typeof Message.forget,
+  id: number,
+  commitId: Uint8Array,
+): Uint8Array {
+  const packet = newPacket(type, id, commitId.length);
+  packet.set(commitId, HEADER_BYTES);
+  return packet;
+}
+
+function doubtFromWire([commitId, decider, deciderName, tid, user, description, objects]: WireDoubt): Doubt {
+  return { commitId: new Uint8Array(commitId), decider, deciderName, tid, user, description, objects };
 }
 
 function oidsPacket(id: number, above: Oid): Uint8Array {

@@ -12,6 +12,7 @@ import type {
   CommitOutcome,
   ConflictRequest,
   ConflictResolver,
+  Decider,
   StorageTransaction,
   VoteOutcome,
 } from '../storage/storage.js';
@@ -129,9 +130,9 @@ export class ViewTransactions {
     return { tid, resolved: [...open.resolved] };
   }
 
-  async vote(transaction: StorageTransaction): Promise<VoteOutcome> {
+  async vote(transaction: StorageTransaction, decider: Decider | undefined): Promise<VoteOutcome> {
     const open = this.#inPhase(transaction, 'open');
-    await this.#decide(open, Message.vote);
+    await this.#decide(open, Message.vote, decider);
     open.phase = 'voted';
     return { resolved: [...open.resolved] };
   }
@@ -149,6 +150,8 @@ export class ViewTransactions {
         (wasSent, reason) => (wasSent ? this.#uncertain(open, reason) : reason),
       );
     } catch (error) {
+      // It could not be made certain there.
+      if (error instanceof CommitUncertainError) throw this.#uncertain(open, error);
       // The server that was asked is another than the one that took the vote.
       if (error instanceof StorageTransactionError && open.epoch !== channel.hub.epoch) throw lostVote();
       throw error;
@@ -157,7 +160,16 @@ export class ViewTransactions {
     }
   }
 
-  async abort(transaction: StorageTransaction): Promise<void> {
+  abort(transaction: StorageTransaction): Promise<void> {
+    return this.#letGo(transaction, Message.abort);
+  }
+
+  /** Puts a voted transaction in doubt; where the connection was lost, the server has done so. */
+  suspend(transaction: StorageTransaction): Promise<void> {
+    return this.#letGo(transaction, Message.suspend);
+  }
+
+  async #letGo(transaction: StorageTransaction, type: typeof Message.abort | typeof Message.suspend): Promise<void> {
     const open = this.#open.get(transaction);
     if (open === undefined) return;
     this.#open.delete(transaction);
@@ -166,12 +178,14 @@ export class ViewTransactions {
     if (!isKnownThere || open.epoch !== channel.hub.epoch) return;
     try {
       await channel.request(
-        (id) => numberPacket(Message.abort, id, open.number),
+        (id) => numberPacket(type, id, open.number),
         () => undefined,
       );
     } catch (error) {
       // What the server knew of it ended with the connection.
-      if (!(error instanceof ClientDisconnected)) throw error;
+      if (error instanceof ClientDisconnected) return;
+      this.#open.set(transaction, open);
+      throw error;
     }
   }
 
@@ -196,7 +210,11 @@ export class ViewTransactions {
   }
 
   /** Has the transaction committed or voted, merging here what the server cannot. Resolves to the tid of a commit. */
-  async #decide(open: OpenTransaction, type: typeof Message.commit | typeof Message.vote): Promise<Tid> {
+  async #decide(
+    open: OpenTransaction,
+    type: typeof Message.commit | typeof Message.vote,
+    decider?: Decider,
+  ): Promise<Tid> {
     const { channel, resolver } = this.#owner;
     open.phase = 'deciding';
     const release = this.#owner.holdInvalidations();
@@ -216,6 +234,7 @@ export class ViewTransactions {
               checks: open.checks,
               records: open.records.slice(open.aheadCount),
               undos: open.undos,
+              decider,
             }),
           (packet) => this.#readDecision(open, type, packet),
           (wasSent, reason) => (wasSent && type === Message.commit ? this.#uncertain(open, reason) : reason),
@@ -317,7 +336,11 @@ export class ViewTransactions {
   }
 }
 
-function numberPacket(type: typeof Message.finish | typeof Message.abort, id: number, number: number): Uint8Array {
+function numberPacket(
+  type: typeof Message.finish | typeof Message.abort | typeof Message.suspend,
+  id: number,
+  number: number,
+): Uint8Array {
   const packet = newPacket(type, id, 4);
   writeUint32(packet, HEADER_BYTES, number);
   return packet;

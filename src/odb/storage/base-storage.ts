@@ -1,5 +1,13 @@
-import { argumentTypeError, type Clock, Logger, systemClock } from '../../base/index.js';
-import { ReadOnlyError, StorageError, StorageTransactionError } from '../errors.js';
+import {
+  argumentTypeError,
+  type Clock,
+  type Deferred,
+  deferred,
+  Logger,
+  systemClock,
+  toHex,
+} from '../../base/index.js';
+import { ReadOnlyError, StorageError, StorageTransactionError, TransactionInDoubtError } from '../errors.js';
 import { type Oid, ROOT_OID, type Tid } from '../ids.js';
 import { type BlobInfo, blobOf } from './blob/blob-info.js';
 import type { BlobStore, PlacedBlob } from './blob/blob-store.js';
@@ -10,25 +18,28 @@ import {
   CommitCoordinator,
   type StoreRequest,
 } from './commit-coordinator.js';
+import { doubtOf } from './doubt-table.js';
 import { hostStorage, type StorageHosting } from './hosting.js';
 import { type LockSession, LockTable } from './lock-table.js';
 import { type PackBackend, type PackCommits, pack } from './pack/pack.js';
 import type {
   CommitOutcome,
   ConflictResolver,
+  Decider,
   HistoryEntry,
   InvalidationListener,
   PackOptions,
   Revision,
   Storage,
   StorageAttachment,
+  StorageDoubts,
   StorageSupports,
   StorageTransaction,
   TransactionRecord,
   UndoLogEntry,
   VoteOutcome,
 } from './storage.js';
-import { type Problem, type VerifyOptions, verifyByReading } from './verify.js';
+import { doubtProblems, type Problem, type VerifyOptions, verifyByReading } from './verify.js';
 
 const logger = new Logger('holdfast.storage');
 
@@ -44,13 +55,14 @@ export interface BaseStorageOptions {
  * How far a transaction has come.
  *
  * - `open`: takes stores and checks.
- * - `deciding`: a vote or a commit is under way. Nothing is allowed but to wait for it.
+ * - `deciding`: a vote, a commit or a finish is under way. Nothing is allowed but to wait for it.
  * - `voted`: is to be finished or aborted.
  * - `failed`: is to be aborted.
  */
 type Phase = 'open' | 'deciding' | 'voted' | 'failed';
 
 interface OpenTransaction {
+  readonly transaction: StorageTransaction;
   phase: Phase;
   readonly stores: StoreRequest[];
   readonly checks: { oid: Oid; serial: Tid }[];
@@ -59,22 +71,28 @@ interface OpenTransaction {
   /** Contents that stand in their places, and go again if the transaction does not happen. */
   placed: PlacedBlob[];
   accepted: AcceptedTransaction | undefined;
-  /** Settles when a vote or a commit is decided. Never rejects. */
+  /** Settles when a vote, a commit or a finish is decided. Never rejects. */
   decided: Promise<unknown> | undefined;
+  /** Once it was voted: resolves when it is over. */
+  ended: Deferred<void> | undefined;
 }
 
 /** What storages that hold their data themselves have in common: the order of calls, the commit path, locks, attaching. */
 export abstract class BaseStorage implements Storage {
   abstract readonly name: string;
+  abstract readonly identity: string;
   abstract readonly supports: StorageSupports;
   readonly clock: Clock;
   readonly #readOnly: boolean;
   #resolver: ConflictResolver | undefined;
   readonly #transactions = new Map<StorageTransaction, OpenTransaction>();
+  /** Contents of blobs that transactions in doubt have placed. */
+  readonly #doubtedContents = new Map<string, PlacedBlob[]>();
   readonly #listeners = new Set<InvalidationListener>();
   readonly #lockTable = new LockTable();
   readonly locks: LockSession = this.#lockTable.session();
   #coordinator: CommitCoordinator | undefined;
+  #backend: CommitBackend | undefined;
   #hosting: StorageHosting | undefined;
   #closing: Promise<void> | undefined;
   #packing: { readonly done: Promise<void>; readonly stop: AbortController } | undefined;
@@ -86,8 +104,10 @@ export abstract class BaseStorage implements Storage {
   }
 
   /** For subclasses, once they know their last transaction: begins to take commits. */
-  protected start(backend: CommitBackend, lastTid: Tid): void {
-    this.#coordinator = new CommitCoordinator({ backend, clock: this.clock, lastTid, resolver: () => this.#resolver });
+  protected start(backend: CommitBackend, lastTid: Tid, doubts: readonly AcceptedTransaction[] = []): void {
+    const resolver = () => this.#resolver;
+    this.#backend = backend;
+    this.#coordinator = new CommitCoordinator({ backend, clock: this.clock, lastTid, resolver, doubts });
   }
 
   /** For subclasses: tells of a published transaction. */
@@ -116,7 +136,8 @@ export abstract class BaseStorage implements Storage {
   abstract loadBefore(oid: Oid, before: Tid): Revision | undefined;
   abstract loadSerial(oid: Oid, tid: Tid): Uint8Array;
   abstract lastTransaction(): Tid;
-  abstract outcome(commitId: Uint8Array): Promise<Tid | undefined>;
+  /** For subclasses: the tid of a commit that was written and published. */
+  protected abstract findOutcome(commitId: Uint8Array): Tid | undefined | Promise<Tid | undefined>;
   abstract history(oid: Oid, size?: number): Promise<HistoryEntry[]>;
   abstract undoLog(options?: { readonly before?: Tid; readonly size?: number }): Promise<UndoLogEntry[]>;
   abstract iterate(from?: Tid, to?: Tid): AsyncIterable<TransactionRecord>;
@@ -189,6 +210,7 @@ export abstract class BaseStorage implements Storage {
       throw new StorageTransactionError('tpcBegin: this transaction is under way already');
     }
     this.#transactions.set(transaction, {
+      transaction,
       phase: 'open',
       stores: [],
       checks: [],
@@ -197,6 +219,7 @@ export abstract class BaseStorage implements Storage {
       placed: [],
       accepted: undefined,
       decided: undefined,
+      ended: undefined,
     });
   }
 
@@ -244,44 +267,48 @@ export abstract class BaseStorage implements Storage {
     try {
       const outcome = await this.#decide(
         open,
-        this.#withContents(open, () => this.#commits.commit({ transaction, ...open })),
+        this.#withContents(open, () => this.#commits.commit(open)),
       );
       this.#transactions.delete(transaction);
-      this.#settleContents(open);
+      this.#settleContents(open.placed);
       return outcome;
     } catch (error) {
       open.phase = 'failed';
-      await this.#takeBackContents(open);
+      await this.#takeBackContents(open.placed);
       throw error;
     }
   }
 
-  async tpcVote(transaction: StorageTransaction): Promise<VoteOutcome> {
+  async tpcVote(transaction: StorageTransaction, decider?: Decider): Promise<VoteOutcome> {
     const open = this.#require(transaction, 'open', 'tpcVote');
+    const decidedBy = decider?.identity === this.identity ? 'self' : decider;
     open.phase = 'deciding';
     try {
       open.accepted = await this.#decide(
         open,
-        this.#withContents(open, () => this.#commits.vote({ transaction, ...open })),
+        this.#withContents(open, () => this.#commits.vote(open, decidedBy)),
       );
     } catch (error) {
       open.phase = 'failed';
-      await this.#takeBackContents(open);
+      await this.#takeBackContents(open.placed);
       throw error;
     }
     open.phase = 'voted';
+    open.ended = deferred();
     return { resolved: open.accepted.resolved };
   }
 
   async tpcFinish(transaction: StorageTransaction): Promise<Tid> {
     const open = this.#require(transaction, 'voted', 'tpcFinish');
-    this.#transactions.delete(transaction);
+    open.phase = 'deciding';
     try {
-      const tid = await this.#commits.finish(open.accepted as AcceptedTransaction);
-      this.#settleContents(open);
+      const tid = await this.#decide(open, this.#commits.finish(open.accepted as AcceptedTransaction));
+      this.#settleContents(open.placed);
+      this.#end(open);
       return tid;
     } catch (error) {
-      await this.#takeBackContents(open);
+      open.phase = 'failed';
+      if (this.#commits.doubts.get(transaction.commitId)) this.#doubted(open);
       throw error;
     }
   }
@@ -289,12 +316,97 @@ export abstract class BaseStorage implements Storage {
   async tpcAbort(transaction: StorageTransaction): Promise<void> {
     const open = this.#transactions.get(transaction);
     if (!open) return;
-    if (open.phase === 'deciding') {
+    const { phase, accepted } = open;
+    if (phase === 'deciding') {
       throw new StorageTransactionError('tpcAbort: this transaction is being decided; await its vote first');
     }
-    this.#transactions.delete(transaction);
-    if (open.accepted) await this.#commits.abort(open.accepted);
-    await this.#takeBackContents(open);
+    if (!accepted) {
+      this.#end(open);
+      return;
+    }
+    open.phase = 'deciding';
+    try {
+      await this.#decide(open, this.#commits.abort(accepted));
+    } catch (error) {
+      // Crash: a finish that failed may be found to have happened at the next open; until then it can be tried again to remove it. A
+      // vote that stays behind without a finish is dropped then.
+      if (phase === 'failed') {
+        open.phase = 'failed';
+        throw error;
+      }
+      logger.warning('an aborted transaction stays behind as prepared until the next open', error);
+    }
+    await this.#takeBackContents(open.placed);
+    this.#end(open);
+  }
+
+  #end(open: OpenTransaction): void {
+    this.#transactions.delete(open.transaction);
+    open.ended?.resolve();
+  }
+
+  readonly doubts: StorageDoubts = {
+    list: async () => {
+      this.requireOpen('doubts');
+      return this.#commits.doubts.list();
+    },
+    suspend: async (transaction) => this.#suspend(this.#require(transaction, 'voted', 'suspend')),
+    resolve: (commitId, happened) => this.#resolve(commitId, happened),
+    forget: async (commitId) => {
+      this.requireOpen('forget');
+      this.#backend?.forget(commitId);
+    },
+  };
+
+  #suspend(open: OpenTransaction): void {
+    const accepted = open.accepted as AcceptedTransaction;
+    if (accepted.decider === undefined || accepted.decider === 'self') {
+      throw new StorageTransactionError('suspend: no other storage decides this transaction: abort it');
+    }
+    this.#commits.suspend(accepted);
+    this.#doubted(open);
+  }
+
+  #doubted(open: OpenTransaction): void {
+    if (open.placed.length > 0) this.#doubtedContents.set(toHex(open.transaction.commitId), open.placed.splice(0));
+    this.#end(open);
+  }
+
+  async #resolve(commitId: Uint8Array, happened: boolean): Promise<Tid | undefined> {
+    this.#requireWritable('resolve');
+    // One who was lost may have left it voted.
+    const voted = this.#withCommitId(commitId);
+    if (voted?.phase === 'voted') this.#suspend(voted);
+    const doubt = this.#commits.doubts.get(commitId);
+    if (!doubt) return this.outcome(commitId);
+    const tid = await this.#commits.resolve(doubt, happened);
+    const placed = this.#doubtedContents.get(toHex(commitId)) ?? [];
+    this.#doubtedContents.delete(toHex(commitId));
+    if (happened) this.#settleContents(placed);
+    else await this.#takeBackContents(placed);
+    return tid;
+  }
+
+  #withCommitId(commitId: Uint8Array): OpenTransaction | undefined {
+    for (const open of this.#transactions.values()) {
+      if (Buffer.compare(open.transaction.commitId, commitId) === 0) return open;
+    }
+    return undefined;
+  }
+
+  async outcome(commitId: Uint8Array): Promise<Tid | undefined> {
+    this.requireOpen('outcome');
+    for (;;) {
+      const open = this.#withCommitId(commitId);
+      if (!open || open.phase === 'open') break;
+      // Where it failed to finish, the answer is certain once nothing is left of it.
+      if (open.phase === 'failed') await this.tpcAbort(open.transaction);
+      else await (open.phase === 'voted' ? open.ended?.promise : open.decided);
+    }
+    const doubt = this.#commits.doubts.get(commitId);
+    if (doubt) throw new TransactionInDoubtError(doubtOf(doubt));
+    this.requireOpen('outcome');
+    return this.findOutcome(commitId);
   }
 
   /**
@@ -311,14 +423,14 @@ export abstract class BaseStorage implements Storage {
       });
   }
 
-  #settleContents(open: OpenTransaction): void {
-    for (const each of open.placed.splice(0)) {
+  #settleContents(placed: PlacedBlob[]): void {
+    for (const each of placed.splice(0)) {
       each.settle().catch((error: unknown) => logger.warning('the mark of a content could not be removed', error));
     }
   }
 
-  async #takeBackContents(open: OpenTransaction): Promise<void> {
-    for (const each of open.placed.splice(0)) {
+  async #takeBackContents(placed: PlacedBlob[]): Promise<void> {
+    for (const each of placed.splice(0)) {
       // Crash: a write that failed may be found to have happened at the next open.
       if (this.#commits.isFailing) each.leave();
       else await each.takeBack();
@@ -363,6 +475,7 @@ export abstract class BaseStorage implements Storage {
     this.requireOpen('verify');
     yield* this.verifyRecords(options);
     if (this.blobs) yield* this.blobs.orphans();
+    yield* doubtProblems(this);
   }
 
   /** For subclasses: checks what is stored but for contents of blobs that no record names. */
@@ -397,8 +510,17 @@ export abstract class BaseStorage implements Storage {
   }
 
   async #abortAll(): Promise<void> {
-    for (const [transaction, { phase }] of [...this.#transactions]) {
-      if (phase !== 'deciding') await this.tpcAbort(transaction);
+    for (const open of [...this.#transactions.values()]) {
+      const { phase, accepted, transaction } = open;
+      const { decider } = accepted ?? {};
+      // What another storage decides stays prepared on the disk, and in doubt.
+      if (phase === 'voted' && decider !== undefined && decider !== 'self') this.#suspend(open);
+      else if (phase !== 'deciding') {
+        await this.tpcAbort(transaction).catch((error: unknown) => {
+          logger.warning(`whether a transaction has happened is found out when ${this.name} is opened again`, error);
+          this.#end(open);
+        });
+      }
     }
   }
 

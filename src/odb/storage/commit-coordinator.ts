@@ -1,7 +1,8 @@
 import { type Clock, type Deferred, deferred, Logger, nextTurn } from '../../base/index.js';
 import { ConflictError, ReadConflictError, StorageError } from '../errors.js';
 import { nextTid, type Oid, type Tid, ZERO_TID } from '../ids.js';
-import type { CommitOutcome, ConflictResolver, StorageTransaction } from './storage.js';
+import { DoubtTable } from './doubt-table.js';
+import type { CommitOutcome, ConflictResolver, Decider, StorageTransaction } from './storage.js';
 import { REMOVED, type UndoableRecord, undoRecords } from './undo.js';
 
 const logger = new Logger('holdfast.storage');
@@ -14,6 +15,9 @@ export interface CommitRequest {
   /** Transactions to be undone, in this order. */
   readonly undos: readonly Tid[];
 }
+
+/** Who decides a transaction: another storage, or this one, among several. `undefined` where it is the only one. */
+export type DecidedBy = Decider | 'self' | undefined;
 
 export interface StoreRequest {
   readonly oid: Oid;
@@ -28,8 +32,9 @@ export interface AcceptedTransaction {
   readonly transaction: StorageTransaction;
   readonly records: readonly AcceptedRecord[];
   readonly resolved: readonly Oid[];
-  /** Whether a vote wrote it already, so that it only has to be flipped. */
-  readonly isPrepared: boolean;
+  /** The tid under which a vote wrote it already, so that it only has to be flipped. */
+  readonly preparedTid: Tid | undefined;
+  readonly decider: DecidedBy;
 }
 
 export interface AcceptedRecord {
@@ -61,6 +66,8 @@ export interface CommitBackend {
   prepare(transaction: AcceptedTransaction): Promise<void>;
   /** Removes what `prepare` wrote. What is left where it fails is dropped at the next open. */
   unprepare(transaction: AcceptedTransaction): Promise<void>;
+  /** The outcome of a transaction that was decided here, among several storages, need not be kept any longer. */
+  forget(commitId: Uint8Array): void;
   /** A transaction was written: make it readable, and tell of it. Called in tid order. */
   publish(transaction: AcceptedTransaction): void;
 }
@@ -80,7 +87,8 @@ const CURRENT_MAX = 50_000;
  * Revisions that were accepted but not yet flushed stand in an overlay that the checks look at first. A flush that fails, fails
  * everything that was accepted on top of it.
  *
- * A vote without its finish (several storages in one transaction) holds everybody else back until it is finished or aborted.
+ * A vote without its finish (several storages in one transaction) holds everybody else back until it is finished or aborted, or put in
+ * doubt. One in doubt holds back only who writes the same objects.
  */
 export class CommitCoordinator {
   readonly #backend: CommitBackend;
@@ -99,22 +107,37 @@ export class CommitCoordinator {
   #queue: Pending[] = [];
   #flushing: Promise<void> | undefined;
   #failure: unknown;
-  /** While a transaction is voted and neither finished nor aborted: resolves when it is. */
+  /** While a transaction is being voted, or is voted: resolves when it is finished, aborted or put in doubt. */
   #voted: Deferred<void> | undefined;
+  /** The one that is. */
+  #voter: AcceptedTransaction | undefined;
   #isStopped = false;
   #guard: CommitGuard | undefined;
+  readonly #doubts = new DoubtTable();
+  /** Doubts that are being resolved. */
+  readonly #resolving = new Map<AcceptedTransaction, Promise<Tid | undefined>>();
 
   constructor(options: {
     readonly backend: CommitBackend;
     readonly clock: Clock;
     readonly lastTid: Tid;
     readonly resolver: () => ConflictResolver | undefined;
+    /** Transactions that were found to be in doubt. */
+    readonly doubts?: readonly AcceptedTransaction[];
   }) {
+    const { doubts = [] } = options;
     this.#backend = options.backend;
     this.#clock = options.clock;
-    this.#lastTid = options.lastTid;
-    this.#endedTid = options.lastTid;
+    // Invariant: what is prepared next gets another tid than what is prepared already.
+    this.#lastTid = Math.max(options.lastTid, ...doubts.map(({ tid }) => tid)) as Tid;
+    this.#endedTid = this.#lastTid;
     this.#resolver = options.resolver;
+    for (const doubt of doubts) this.#doubts.add(doubt);
+  }
+
+  /** Transactions that were voted, and whose outcome another storage knows. */
+  get doubts(): DoubtTable {
+    return this.#doubts;
   }
 
   /** Whether the last write failed: nothing has been written since. */
@@ -124,10 +147,10 @@ export class CommitCoordinator {
 
   /** Vote and finish in one step. */
   async commit(request: CommitRequest): Promise<CommitOutcome> {
-    if (this.#voted) await this.#turn();
+    while (this.#voted) await this.#turn();
     let accepted: AcceptedTransaction;
     try {
-      accepted = this.#accept(request, false);
+      accepted = this.#accept(request);
     } catch (error) {
       await this.#seen(error);
       throw error;
@@ -136,16 +159,18 @@ export class CommitCoordinator {
     return { tid: accepted.tid, resolved: accepted.resolved };
   }
 
-  /** Decides, durably; holds all others back until `finish` or `abort`. */
-  async vote(request: CommitRequest): Promise<AcceptedTransaction> {
-    if (this.#voted) await this.#turn();
+  /** Decides, durably; holds all others back until `finish`, `abort` or `suspend`. */
+  async vote(request: CommitRequest, decider?: DecidedBy): Promise<AcceptedTransaction> {
+    while (this.#voted) await this.#turn();
     this.#voted = deferred();
     let accepted: AcceptedTransaction | undefined;
     try {
       // Ordering: what is being written may fail, and takes with it what was accepted on top of it. A vote must stand on firm ground.
       while (this.#flushing) await this.#flushing;
-      accepted = this.#accept(request, true);
+      const checked = this.#accept(request);
+      accepted = { ...checked, preparedTid: checked.tid, decider };
       await this.#backend.prepare(accepted);
+      this.#voter = accepted;
       return accepted;
     } catch (error) {
       this.#endVote();
@@ -159,33 +184,77 @@ export class CommitCoordinator {
     }
   }
 
-  /** Makes a voted transaction durable and seen. */
+  /**
+   * Makes a voted transaction durable and seen. Where that fails, one that another storage decided is in doubt; any other has to be
+   * aborted.
+   */
   async finish(accepted: AcceptedTransaction): Promise<Tid> {
     try {
       await this.#write(accepted);
+    } catch (error) {
+      if (isDecidedElsewhere(accepted)) this.#doubts.add(accepted);
+      throw error;
     } finally {
-      this.#endVote();
+      this.#endVote(accepted);
     }
     return accepted.tid;
   }
 
-  /** Takes a vote back. */
+  /** Takes a vote back. @throws StorageError when what was prepared could not be removed; it is dropped at the next open. */
   async abort(accepted: AcceptedTransaction): Promise<void> {
     this.#forget(accepted);
     try {
       await this.#backend.unprepare(accepted);
     } catch (error) {
-      logger.warning('an aborted transaction stays behind as prepared until the next open', error);
+      throw new StorageError(`an aborted transaction could not be removed: ${String(error)}`, { cause: error });
     } finally {
-      this.#endVote();
+      this.#endVote(accepted);
     }
+  }
+
+  /** Puts a voted transaction in doubt. */
+  suspend(accepted: AcceptedTransaction): void {
+    this.#forget(accepted);
+    this.#doubts.add(accepted);
+    this.#endVote(accepted);
+  }
+
+  /** Ends a doubt; resolves to the tid of what has happened. @throws StorageError when that cannot be written. */
+  resolve(doubt: AcceptedTransaction, happened: boolean): Promise<Tid | undefined> {
+    let resolving = this.#resolving.get(doubt);
+    if (!resolving) {
+      resolving = (happened ? this.#finishLate(doubt) : this.#abortLate(doubt)).finally(() =>
+        this.#resolving.delete(doubt),
+      );
+      this.#resolving.set(doubt, resolving);
+    }
+    return resolving;
+  }
+
+  async #finishLate(doubt: AcceptedTransaction): Promise<Tid> {
+    while (this.#voted) await this.#turn();
+    // Later transactions are published already: it gets a tid of now. What it supersedes is current still, since nobody could write it.
+    const accepted = { ...doubt, tid: this.#newTid(undefined) };
+    this.#guard?.accept(accepted.records);
+    this.#enter(accepted);
+    // Ordering: its objects refuse to be written until it is durable; a write that fails leaves it in doubt.
+    await this.#write(accepted);
+    this.#doubts.remove(doubt);
+    return accepted.tid;
+  }
+
+  async #abortLate(doubt: AcceptedTransaction): Promise<undefined> {
+    await this.#backend.unprepare(doubt);
+    this.#doubts.remove(doubt);
   }
 
   /** Has a guard asked about every commit from now on; resolves when those accepted before are written or aborted. */
   async watch(guard: CommitGuard): Promise<void> {
     this.#guard = guard;
-    await this.#turn();
+    while (this.#voted) await this.#turn();
     if (this.#endedTid < this.#lastTid) await this.#ended(this.#lastTid);
+    // What is in doubt may yet be seen: what it references is kept.
+    for (const { records } of this.#doubts) guard.accept(records);
   }
 
   /** The guard is asked no more. */
@@ -201,9 +270,9 @@ export class CommitCoordinator {
     return true;
   }
 
-  /** Whether an accepted transaction is about to write the object. */
+  /** Whether an accepted transaction, or one in doubt, is about to write the object. */
   isPending(oid: Oid): boolean {
-    return this.#overlay.has(oid);
+    return this.#overlay.has(oid) || this.#doubts.has(oid);
   }
 
   /** Takes nothing more: those who wait for their turn are refused. */
@@ -244,21 +313,25 @@ export class CommitCoordinator {
     watched.resolve();
   }
 
-  /** Waits until nothing is voted. */
+  /** Waits until the present vote ends. Another may have begun by then: whoever waits looks again. */
   async #turn(): Promise<void> {
-    while (this.#voted) await this.#voted.promise;
+    await this.#voted?.promise;
     if (this.#isStopped) throw new StorageError('the storage was closed before this transaction could be committed');
   }
 
-  #endVote(): void {
+  /** The others go on: a vote failed, or `voter` has ended its transaction. */
+  #endVote(voter?: AcceptedTransaction): void {
+    if (voter !== this.#voter) return;
+    this.#voter = undefined;
     const voted = this.#voted;
     this.#voted = undefined;
     voted?.resolve();
   }
 
   /** The checks, the merges and the tid: synchronous, first come, first served. */
-  #accept({ transaction, stores, checks, undos }: CommitRequest, isPrepared: boolean): AcceptedTransaction {
+  #accept({ transaction, stores, checks, undos }: CommitRequest): AcceptedTransaction {
     for (const { oid, serial } of checks) {
+      this.#doubts.require(oid);
       const committedSerial = this.#current(oid);
       if (committedSerial !== serial) throw new ReadConflictError({ oid, baseSerial: serial, committedSerial });
     }
@@ -267,6 +340,7 @@ export class CommitCoordinator {
     const resolved: Oid[] = [];
     for (const store of stores) {
       const { oid, serial } = store;
+      this.#doubts.require(oid);
       const previous = this.#current(oid);
       if (previous === serial || isRestored) records.push({ oid, previous, data: store.data });
       else {
@@ -277,13 +351,26 @@ export class CommitCoordinator {
     if (undos.length > 0) this.#undo(undos, records, resolved);
     const tid = this.#newTid(transaction.tid);
     this.#guard?.accept(records);
+    const isRepeated = this.#enter({ tid, records }) || undos.length > 0;
+    return {
+      tid,
+      transaction,
+      records: isRepeated ? lastOfEach(records) : records,
+      resolved,
+      preparedTid: undefined,
+      decider: undefined,
+    };
+  }
+
+  /** Takes an accepted transaction into the overlay; returns whether it has several records of one object. */
+  #enter({ tid, records }: Pick<AcceptedTransaction, 'tid' | 'records'>): boolean {
     this.#lastTid = tid;
-    let isRepeated = undos.length > 0;
+    let isRepeated = false;
     for (const { oid, data } of records) {
       if (this.#overlay.get(oid)?.tid === tid) isRepeated = true;
       this.#overlay.set(oid, { tid, data });
     }
-    return { tid, transaction, records: isRepeated ? lastOfEach(records) : records, resolved, isPrepared };
+    return isRepeated;
   }
 
   #newTid(wanted: Tid | undefined): Tid {
@@ -306,6 +393,7 @@ export class CommitCoordinator {
       merge: (request) => this.#resolver()?.resolve(request),
     });
     for (const { oid, data, isMerged } of undone) {
+      this.#doubts.require(oid);
       records.push({ oid, previous: this.#current(oid), data });
       if (isMerged || pending.has(oid)) resolved.push(oid);
     }
@@ -415,6 +503,10 @@ export class CommitCoordinator {
     }
     this.#tellWatchers(tid);
   }
+}
+
+function isDecidedElsewhere({ decider }: AcceptedTransaction): boolean {
+  return decider !== undefined && decider !== 'self';
 }
 
 /** One record for each object: the one that was stored last. */

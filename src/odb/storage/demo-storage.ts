@@ -1,3 +1,4 @@
+import { systemRandom, toHex } from '../../base/index.js';
 import { POSKeyError, ReadConflictError, StorageError, UndoError } from '../errors.js';
 import { MAX_TID, type Oid, type Tid, ZERO_TID } from '../ids.js';
 import { BaseStorage, type BaseStorageOptions } from './base-storage.js';
@@ -7,6 +8,7 @@ import { MemoryStorage } from './memory-storage.js';
 import type { PackBackend } from './pack/pack.js';
 import type {
   CommitOutcome,
+  Decider,
   HistoryEntry,
   Revision,
   Storage,
@@ -34,12 +36,16 @@ export interface DemoStorageOptions extends BaseStorageOptions {
  * and undone like any others, its transactions be undone; what comes of it stands in the changes. Oids and tids of the changes are above all
  * of the base.
  *
+ * In a transaction of several databases, another one decides where it can; what stays in doubt here does so until a close at most, and is
+ * gone with it.
+ *
  * Packing drops what is superseded or garbage of the changes, and takes nothing from the base.
  *
  * `close` closes the changes, and the base unless told otherwise.
  */
 export class DemoStorage extends BaseStorage {
   readonly name: string;
+  readonly identity = `over-${toHex(systemRandom.bytes(16))}`;
   readonly supports: StorageSupports;
   readonly base: Storage;
   readonly changes: Storage;
@@ -82,11 +88,17 @@ export class DemoStorage extends BaseStorage {
           await Promise.all(transactions.map((accepted) => this.#write(accepted)));
         },
         prepare: async (accepted) => {
+          // What another database decides may stay in doubt, and must not hold up the changes meanwhile.
+          if (accepted.decider !== undefined && accepted.decider !== 'self') return;
           const transaction = this.#begin(accepted);
           await this.#orAbort(transaction, this.changes.tpcVote(transaction));
           this.#voted.set(accepted.tid, transaction);
         },
-        unprepare: ({ tid }) => this.changes.tpcAbort(this.#takeVoted(tid)),
+        unprepare: async ({ tid }) => {
+          const voted = this.#takeVoted(tid);
+          if (voted) await this.changes.tpcAbort(voted);
+        },
+        forget: () => {},
         publish: (accepted) => {
           this.#lastTid = accepted.tid;
           this.announce(accepted);
@@ -206,8 +218,7 @@ export class DemoStorage extends BaseStorage {
     return this.#lastTid;
   }
 
-  async outcome(commitId: Uint8Array): Promise<Tid | undefined> {
-    this.requireOpen('outcome');
+  protected override async findOutcome(commitId: Uint8Array): Promise<Tid | undefined> {
     const own = await this.changes.outcome(commitId);
     if (own !== undefined) return own <= this.#lastTid ? own : undefined;
     const former = await this.base.outcome(commitId);
@@ -258,9 +269,9 @@ export class DemoStorage extends BaseStorage {
     return super.commit(transaction);
   }
 
-  override async tpcVote(transaction: StorageTransaction): Promise<VoteOutcome> {
+  override async tpcVote(transaction: StorageTransaction, decider?: Decider): Promise<VoteOutcome> {
     await this.#undosRead(transaction);
-    return super.tpcVote(transaction);
+    return super.tpcVote(transaction, decider);
   }
 
   async #undosRead(transaction: StorageTransaction): Promise<void> {
@@ -306,7 +317,8 @@ export class DemoStorage extends BaseStorage {
   }
 
   async #write(accepted: AcceptedTransaction): Promise<void> {
-    if (accepted.isPrepared) await this.changes.tpcFinish(this.#takeVoted(accepted.tid));
+    const voted = this.#takeVoted(accepted.tid);
+    if (voted) await this.changes.tpcFinish(voted);
     else {
       const transaction = this.#begin(accepted);
       await this.#orAbort(transaction, this.changes.commit(transaction));
@@ -322,8 +334,8 @@ export class DemoStorage extends BaseStorage {
     }
   }
 
-  #takeVoted(tid: Tid): StorageTransaction {
-    const transaction = this.#voted.get(tid) as StorageTransaction;
+  #takeVoted(tid: Tid): StorageTransaction | undefined {
+    const transaction = this.#voted.get(tid);
     this.#voted.delete(tid);
     return transaction;
   }

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { toHex } from '../../base/index.js';
+import { systemRandom, toHex } from '../../base/index.js';
 import { POSKeyError } from '../errors.js';
 import { MAX_TID, type Oid, ROOT_OID, type Tid, ZERO_TID } from '../ids.js';
 import { BaseStorage, type BaseStorageOptions } from './base-storage.js';
@@ -28,6 +28,7 @@ interface MemoryRevision {
 /** Keeps everything in memory, with its whole history: for tests, and as the model of what a storage does. */
 export class MemoryStorage extends BaseStorage {
   readonly name = `memory:${++storageCount}`;
+  readonly identity = `memory-${toHex(systemRandom.bytes(16))}`;
   readonly supports: StorageSupports = { history: true, undo: true, pack: true, blobs: true, locks: true };
   /** Revisions of each object, oldest first. */
   readonly #revisions = new Map<Oid, MemoryRevision[]>();
@@ -50,6 +51,7 @@ export class MemoryStorage extends BaseStorage {
         write: async () => {},
         prepare: async () => {},
         unprepare: async () => {},
+        forget: () => {},
         publish: (transaction) => this.#publish(transaction),
       },
       ZERO_TID,
@@ -118,8 +120,7 @@ export class MemoryStorage extends BaseStorage {
     return this.#lastTid;
   }
 
-  async outcome(commitId: Uint8Array): Promise<Tid | undefined> {
-    this.requireOpen('outcome');
+  protected override findOutcome(commitId: Uint8Array): Tid | undefined {
     return this.#tidOfCommit.get(toHex(commitId));
   }
 

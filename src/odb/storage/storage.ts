@@ -26,6 +26,11 @@ import type { Problem, VerifyOptions } from './verify.js';
 export interface Storage {
   /** For people and for the order of participants in a commit: the path, the address, or `memory:<n>`. */
   readonly name: string;
+  /**
+   * Names the storage for ever, wherever and however it is opened: storages that take part in one transaction are ordered by it, which
+   * has to be the same for all who commit to them. That of a storage that does not outlive its process sorts after all others.
+   */
+  readonly identity: string;
   readonly supports: StorageSupports;
   readonly isReadOnly: boolean;
   /** The time of the storage: a client's is corrected to its server's. */
@@ -104,12 +109,25 @@ export interface Storage {
    * @throws ConflictError. ReadConflictError. ReadOnlyError. ClientDisconnected. CommitUncertainError. StorageError.
    */
   commit(transaction: StorageTransaction): Promise<CommitOutcome>;
-  /** First phase: after it, finish does not fail. @throws as `commit`. */
-  tpcVote(transaction: StorageTransaction): Promise<VoteOutcome>;
+  /**
+   * First phase: after it, finish does not fail.
+   *
+   * Where several storages take part, one of them decides: the transaction has happened once that one has finished. All are told which,
+   * itself too. One that has voted for another to decide never takes its vote back by itself: without a `tpcFinish` or `tpcAbort` the
+   * transaction stays in doubt (see `doubts`), over crashes too.
+   * @throws as `commit`.
+   */
+  tpcVote(transaction: StorageTransaction, decider?: Decider): Promise<VoteOutcome>;
   /** Second phase: durable and published when it resolves. @throws StorageTransactionError when it was not voted. */
   tpcFinish(transaction: StorageTransaction): Promise<Tid>;
-  /** Forgets the transaction, in whatever phase; one that is not open is ignored. */
+  /**
+   * Forgets the transaction, in whatever phase; one that is not open is ignored.
+   * @throws StorageError after a `tpcFinish` that failed, where it cannot be made certain that nothing of it will be found at the next
+   * open.
+   */
   tpcAbort(transaction: StorageTransaction): Promise<void>;
+  /** Transactions of several storages, in which the outcome has to get from one to another. */
+  readonly doubts: StorageDoubts;
 
   /**
    * The path of a file with a content of a blob, for reading only; its size is checked, its checksum is not. Open it at once: it may be
@@ -124,7 +142,11 @@ export interface Storage {
    */
   readonly temporaryDirectory: string | undefined;
 
-  /** What became of a commit within the last hour: its tid, or `undefined` when it did not happen and never will. */
+  /**
+   * What became of a commit: its tid, or `undefined` when it did not happen and never will. Is known for an hour; for a transaction of
+   * several storages that this one decided, until it is told to forget it. Waits for a commit that is under way.
+   * @throws TransactionInDoubtError when another storage has to be asked.
+   */
   outcome(commitId: Uint8Array): Promise<Tid | undefined>;
   /** The newest `size` revisions of an object, newest first. @throws POSKeyError. */
   history(oid: Oid, size?: number): Promise<HistoryEntry[]>;
@@ -216,6 +238,48 @@ export interface StorageTransaction {
    * supersedes what is current. See `copyTransactions`.
    */
   readonly tid?: Tid | undefined;
+}
+
+/** The storage that decides a transaction of several. */
+export interface Decider {
+  readonly identity: string;
+  /** For people. */
+  readonly name: string;
+}
+
+/**
+ * What a storage does about transactions in which others take part.
+ *
+ * A transaction is in doubt where a storage has voted, and cannot know whether the one that decides has finished: it was closed or killed
+ * in between, or its client was lost. Until it is resolved, it is not seen, and whoever wants to write the same objects is refused.
+ */
+export interface StorageDoubts {
+  /** The transactions that are in doubt here. */
+  list(): Promise<readonly Doubt[]>;
+  /** Puts a voted transaction in doubt: whether it happened could not be found out for now. */
+  suspend(transaction: StorageTransaction): Promise<void>;
+  /**
+   * Ends a doubt by what the deciding storage said (`outcome`): finishes the transaction, under a tid of now, or takes it back. Resolves
+   * to the tid. May be repeated.
+   */
+  resolve(commitId: Uint8Array, happened: boolean): Promise<Tid | undefined>;
+  /** All that took part have finished: the outcome of a transaction that this storage decided need not be kept any longer. */
+  forget(commitId: Uint8Array): Promise<void>;
+}
+
+/** A transaction that is in doubt. */
+export interface Doubt {
+  readonly commitId: Uint8Array;
+  /** Identity of the storage that decides. */
+  readonly decider: string;
+  /** What that one was called when the transaction was voted. */
+  readonly deciderName: string;
+  /** Tells when it was voted. */
+  readonly tid: Tid;
+  readonly user: string;
+  readonly description: string;
+  /** How many objects it writes. */
+  readonly objects: number;
 }
 
 /** What a vote found. */

@@ -7,12 +7,14 @@ import type { LockSession } from './lock-table.js';
 import type {
   CommitOutcome,
   ConflictResolver,
+  Decider,
   HistoryEntry,
   InvalidationListener,
   PackOptions,
   Revision,
   Storage,
   StorageAttachment,
+  StorageDoubts,
   StorageLocks,
   StorageSupports,
   StorageTransaction,
@@ -64,6 +66,10 @@ export class TransformStorage implements Storage {
 
   get name(): string {
     return this.#storage.name;
+  }
+
+  get identity(): string {
+    return this.#storage.identity;
   }
 
   get supports(): StorageSupports {
@@ -155,8 +161,8 @@ export class TransformStorage implements Storage {
     return this.#storage.commit(transaction);
   }
 
-  tpcVote(transaction: StorageTransaction): Promise<VoteOutcome> {
-    return this.#storage.tpcVote(transaction);
+  tpcVote(transaction: StorageTransaction, decider?: Decider): Promise<VoteOutcome> {
+    return this.#storage.tpcVote(transaction, decider);
   }
 
   tpcFinish(transaction: StorageTransaction): Promise<Tid> {
@@ -165,6 +171,10 @@ export class TransformStorage implements Storage {
 
   tpcAbort(transaction: StorageTransaction): Promise<void> {
     return this.#storage.tpcAbort(transaction);
+  }
+
+  get doubts(): StorageDoubts {
+    return this.#storage.doubts;
   }
 
   outcome(commitId: Uint8Array): Promise<Tid | undefined> {

@@ -67,6 +67,18 @@ export async function* verifyByReading(storage: Storage, wanted: VerifyOptions):
   yield* danglingReferences(current, options);
 }
 
+/** Transactions of several databases that are in doubt. */
+export async function* doubtProblems(storage: Pick<Storage, 'doubts'>): AsyncGenerator<Problem> {
+  for (const { tid, deciderName, objects } of await storage.doubts.list()) {
+    yield {
+      tid,
+      message:
+        `the transaction ${tid} of several databases, which writes ${objects} objects, is in doubt: open this database together ` +
+        `with ${deciderName}, which knows whether it happened`,
+    };
+  }
+}
+
 /**
  * Current records that reference what is not there.
  *

@@ -5,8 +5,9 @@ import type { Transaction } from './transaction.js';
  * A participant of a transaction: a connection, or anything else that commits in two phases.
  *
  * It joins with `transaction.join(this)` at its first change. Participants are called in the order of their sort keys:
- * all of them `tpcBegin`, then all `commit`, `tpcVote`, `tpcFinish`. A failure before finish aborts all of them; a failure
- * in `tpcFinish` is logged CRITICAL, since the others have committed.
+ * all of them `tpcBegin`, then all `commit`, `tpcVote`, `tpcFinish`; of those that vote, a storage that decides for all is finished
+ * first. A failure before anything is finished aborts all of them; one in a later `tpcFinish` is logged CRITICAL, since others have
+ * committed, and the rest is finished all the same.
  */
 export interface DataManager {
   /** Orders the participants of one commit; the same for the life of the participant. */
@@ -18,6 +19,11 @@ export interface DataManager {
   commit(transaction: Transaction): void | Promise<void>;
   /** Decides: after this, `tpcFinish` does not fail. */
   tpcVote(transaction: Transaction): void | Promise<void>;
+  /**
+   * Whether the transaction has happened once this participant has finished, and not before: it is finished first, and where that fails,
+   * all are aborted. Asked after the vote. Default: false.
+   */
+  readonly decides?: boolean;
   /** Makes the changes durable and seen; resolves to the tid, if it has one. */
   tpcFinish(transaction: Transaction): Tid | undefined | Promise<Tid | undefined>;
   /** Forgets everything since `tpcBegin`. */

@@ -187,14 +187,15 @@ export class TransactionManager {
   /** Up to `count` tries, each to be used with `attempt.run(fn)`; ends after the first that commits. */
   async *attempts(count = 4, options: Pick<RunOptions, 'signal'> = {}): AsyncGenerator<Attempt, void, void> {
     for (let number = 1; ; number++) {
-      let failure: { error: unknown } | undefined;
+      let failure: { error: unknown; isFinal: boolean } | undefined;
       let done = false;
       yield {
         number,
         run: async (fn) => {
+          let transaction: Transaction | undefined;
           try {
             return await this.enter(async () => {
-              this.begin();
+              transaction = this.begin();
               const value = await fn();
               await this.commit();
               done = true;
@@ -202,13 +203,14 @@ export class TransactionManager {
             });
           } catch (error) {
             if (this.#current && this.#current.status !== 'committing') this.#current.abort();
-            failure = { error };
+            failure = { error, isFinal: transaction?.hasHappened ?? false };
             return undefined;
           }
         },
       };
       if (done || !failure) return;
-      const { error } = failure;
+      const { error, isFinal } = failure;
+      if (isFinal) throw error;
       if (error instanceof CommitUncertainError) {
         if ((await error.outcome(options.signal ? { signal: options.signal } : {})) !== undefined) return;
         if (number >= count) throw error;

@@ -39,6 +39,8 @@ export class Transaction {
   #status: TransactionStatus = 'active';
   #doomed = false;
   #failure: unknown;
+  /** Whether a participant has finished, or may have: it must not be run again. */
+  #hasHappened = false;
   readonly #owner: TransactionOwner;
   #participants: DataManager[] = [];
   #savepoints: Savepoint[] = [];
@@ -60,6 +62,11 @@ export class Transaction {
 
   get isDoomed(): boolean {
     return this.#doomed;
+  }
+
+  /** Whether something of it was committed, though the commit may have failed: running it again would do that twice. */
+  get hasHappened(): boolean {
+    return this.#hasHappened;
   }
 
   /** Who commits: a path and a name, joined by a space. */
@@ -165,7 +172,8 @@ export class Transaction {
   }
 
   /**
-   * Commits: resolves to the tid, or to `undefined` when nothing was changed.
+   * Commits: resolves to the tid, or to `undefined` when nothing was changed. Where several databases took part, each has a tid of its
+   * own for it; this is the latest of them.
    *
    * @throws DoomedTransaction. TransactionFailedError after an earlier failure. CommitUnderWayError. Whatever a participant
    * fails with: the transaction is `failed` then, and has to be aborted.
@@ -263,11 +271,19 @@ export class Transaction {
     }
     let tid: Tid | undefined;
     let failure: { error: unknown } | undefined;
-    for (const participant of participants) {
+    for (const participant of decidersFirst(participants)) {
+      const decides = !this.#hasHappened && participant.decides;
       try {
-        tid = (await participant.tpcFinish(this)) ?? tid;
+        const own = await participant.tpcFinish(this);
+        this.#hasHappened = true;
+        if (own !== undefined && (tid === undefined || own > tid)) tid = own;
       } catch (error) {
+        if (decides) {
+          await this.#abortParticipants(participants, voted);
+          throw error;
+        }
         failure ??= { error };
+        this.#hasHappened = true;
         logger.critical(`a participant (${participant.sortKey()}) failed to finish although it had voted`, error);
       }
     }
@@ -345,6 +361,10 @@ export class Transaction {
 
 function underWay(what: string): CommitUnderWayError {
   return new CommitUnderWayError(`${what}: a commit is under way; await its promise first`);
+}
+
+function decidersFirst(participants: readonly DataManager[]): readonly DataManager[] {
+  return [...participants.filter(({ decides }) => decides), ...participants.filter(({ decides }) => !decides)];
 }
 
 function sorted(participants: readonly DataManager[]): readonly DataManager[] {

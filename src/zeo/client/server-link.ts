@@ -229,6 +229,7 @@ export class ServerLink {
       for (const { tid, oids } of welcome.missed) hub.publish(tid, oids);
       if (hub.lastTid < welcome.lastTid) hub.publishAll(welcome.lastTid);
     }
+    hub.memory.identity = welcome.identity;
     hub.memory.supports = welcome.supports;
     hub.memory.isReadOnly = isReadOnly || welcome.isReadOnly;
     this.#bestRoundTripMs = Number.POSITIVE_INFINITY;

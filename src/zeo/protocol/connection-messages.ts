@@ -47,6 +47,8 @@ export interface Hello {
 /** The server's answer to a {@link Hello} that it accepts. */
 export interface Welcome {
   readonly version: number;
+  /** Names the storage for ever. */
+  readonly identity: string;
   readonly supports: StorageSupports;
   readonly isReadOnly: boolean;
   readonly lastTid: Tid;
@@ -97,24 +99,26 @@ export function readHello(bytes: Uint8Array): Hello {
 }
 
 export function welcomePacket(welcome: Welcome): Uint8Array {
-  const { version, supports, isReadOnly, lastTid, nowMs, missed } = welcome;
+  const { version, supports, isReadOnly, lastTid, nowMs, missed, identity } = welcome;
   const transactions = missed?.map(({ tid, oids }) => [tid, oids]) ?? null;
-  return packet(ConnectionMessage.welcome, [version, supports, isReadOnly, lastTid, nowMs, transactions]);
+  return packet(ConnectionMessage.welcome, [version, supports, isReadOnly, lastTid, nowMs, transactions, identity]);
 }
 
 /** @throws ProtocolError. */
 export function readWelcome(bytes: Uint8Array): Welcome {
-  const [version, supports, isReadOnly, lastTid, nowMs, missed] = fields(bytes, 'welcome');
+  const [version, supports, isReadOnly, lastTid, nowMs, missed, identity] = fields(bytes, 'welcome');
   if (
     typeof version !== 'number' ||
     !isSupports(supports) ||
     typeof isReadOnly !== 'boolean' ||
     !isTid(lastTid) ||
-    typeof nowMs !== 'number'
+    typeof nowMs !== 'number' ||
+    !isIdentity(identity)
   ) {
     throw unreadable('welcome');
   }
-  return { version, supports, isReadOnly, lastTid, nowMs, missed: missed === null ? undefined : readMissed(missed) };
+  const told = missed === null ? undefined : readMissed(missed);
+  return { version, identity, supports, isReadOnly, lastTid, nowMs, missed: told };
 }
 
 export function refusalPacket(error: Error): Uint8Array {
@@ -224,6 +228,10 @@ function unreadable(name: string): ProtocolError {
 
 function isTid(value: unknown): value is Tid {
   return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+function isIdentity(value: unknown): value is string {
+  return typeof value === 'string' && /^[\x21-\x7e]{1,63}$/.test(value);
 }
 
 function isChannel(value: unknown): value is number {

@@ -161,6 +161,7 @@ export class ServerConnection {
       0,
       welcomePacket({
         version,
+        identity: served.storage.identity,
         supports: served.supports,
         isReadOnly: this.#owner.isReadOnly || served.isReadOnly,
         lastTid: served.lastTid,

@@ -30,6 +30,14 @@ function samples(): Error[] {
     StorageLockedError: () => new errors.StorageLockedError('/data/test.fs', { pid: 12 }),
     NotADatabaseError: () => new errors.NotADatabaseError('/etc', 'it is something else'),
     CommitUncertainError: () => new errors.CommitUncertainError(Uint8Array.from({ length: 16 }, (_, i) => i)),
+    TransactionInDoubtError: () =>
+      new errors.TransactionInDoubtError({
+        oid: 3 as Oid,
+        commitId: Uint8Array.of(1, 2),
+        decider: 'abc',
+        deciderName: '/data/a.fs',
+        tid: 9 as Tid,
+      }),
     DuplicateNameError: () => new errors.DuplicateNameError('a.b'),
     ReservedNameError: () => new errors.ReservedNameError('js.x'),
     UnregisteredError: () => new errors.UnregisteredError('no such', { path: 'root.x', persistentName: 'a.b' }),

@@ -59,6 +59,8 @@ class SlowDisk implements CommitBackend {
     this.prepared.delete(tid);
   }
 
+  forget(): void {}
+
   publish({ tid }: AcceptedTransaction): void {
     this.published.push(tid);
   }

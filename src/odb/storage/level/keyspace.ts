@@ -12,6 +12,8 @@ import type { Oid, Tid } from '../../ids.js';
  *     0x04 tid(8)               prepared transaction         see `encodePrepared`
  *     0x04 tid(8) i(4)          its i-th record              n(4) tid(8) data crc(4), n being 0
  *     0x05 period(4) commitId   tid of a commit of late      tid(8) crc(4)
+ *     0x06 commitId             tid of a commit that this database decided, among several, until all of them have finished
+ *                                                            tid(8) crc(4)
  *
  * `n` numbers the revisions of an object densely, so that an old one is found by halving.
  *
@@ -26,6 +28,7 @@ const SPACE = {
   transaction: 0x03,
   prepared: 0x04,
   commitId: 0x05,
+  decision: 0x06,
 } as const;
 
 const HEAD_BYTES = 12;
@@ -62,7 +65,7 @@ export interface TransactionEntry extends TransactionHead {
 
 /** A transaction that was voted, and is nothing until it is finished. */
 export interface PreparedEntry extends TransactionHead {
-  /** Name of the database that decides; empty when that is this one. */
+  /** Identity of the database that decides, a space, and what it was called; empty when that is this one. */
   readonly decider: string;
   /** What it is going to write: oid and superseded tid, in turn. */
   readonly records: readonly number[];
@@ -74,6 +77,8 @@ export type Bookkeeping =
   | 'checkpoint'
   /** Tid before which objects that nothing reached were packed away. */
   | 'packed'
+  /** Three random numbers that name the database for ever. */
+  | 'identity'
   /** Tid up to which history was trimmed, and how many transactions were dropped with it. */
   | 'trimmed';
 
@@ -129,6 +134,11 @@ export function commitIdKey(period: number, commitId: Uint8Array): Buffer {
   return key;
 }
 
+/** The key under which the outcome of a commit is found that this database decided, among several. */
+export function decisionKey(commitId: Uint8Array): Buffer {
+  return Buffer.concat([Buffer.from([SPACE.decision]), commitId]);
+}
+
 /** All commit ids of the periods before one. */
 export function commitIdsBefore(period: number): { readonly gte: Buffer; readonly lt: Buffer } {
   return { gte: Buffer.from([SPACE.commitId]), lt: commitIdKey(period, EMPTY) };
@@ -151,6 +161,8 @@ export const OLDER_RANGE = rangeOf(SPACE.older);
 export const PREPARED_RANGE = rangeOf(SPACE.prepared);
 /** All outcomes of commits. */
 export const COMMIT_ID_RANGE = rangeOf(SPACE.commitId);
+/** All decisions. */
+export const DECISION_RANGE = rangeOf(SPACE.decision);
 /** A part of the bookkeeping space in which nothing stands. */
 export const NOWHERE = Buffer.from([SPACE.bookkeeping, 0]);
 

@@ -22,6 +22,7 @@ import { LAST_COMMIT, machineDisk, OIDS } from './directory.js';
 import type { Disk, EntryRange, HeldDirectory, Level } from './disk.js';
 import {
   commitIdKey,
+  decisionKey,
   decodeNumbers,
   decodeTransaction,
   periodOf,
@@ -69,6 +70,7 @@ const FUTURE_CRITICAL_MS = 3_600_000;
 /** Keeps a database in a directory, by LevelDB. */
 export class LevelStorage extends BaseStorage {
   readonly name: string;
+  readonly identity: string;
   readonly supports: StorageSupports;
   readonly #directory: HeldDirectory;
   readonly #level: Level;
@@ -88,6 +90,7 @@ export class LevelStorage extends BaseStorage {
     const { directory, level, lastCommit, oids, last, checkpoint, highestOid, blobStore } = opened;
     this.name = directory.path;
     this.supports = { history: true, undo: true, pack: true, blobs: directory.blobFolder !== undefined, locks: true };
+    this.identity = opened.identity;
     this.#directory = directory;
     this.#level = level;
     this.#lastCommit = lastCommit;
@@ -116,7 +119,7 @@ export class LevelStorage extends BaseStorage {
     }
     this.#blobs = blobStore && this.blobsIn(blobStore);
     if (!options.readOnly) this.#blobs?.recover((id) => opened.inDoubt.has(id));
-    this.#begin();
+    this.#begin(opened.doubts);
   }
 
   /**
@@ -149,7 +152,7 @@ export class LevelStorage extends BaseStorage {
     }
   }
 
-  #begin(): void {
+  #begin(doubts: readonly AcceptedTransaction[]): void {
     const aheadMs = this.#lastTid / 1000 - this.clock.now();
     if (aheadMs >= FUTURE_WARNING_MS) {
       const message = `${this.name}: its last transaction is ${Math.round(aheadMs / 60_000)} minutes ahead of the clock; set the clock`;
@@ -176,12 +179,14 @@ export class LevelStorage extends BaseStorage {
         },
         prepare: (transaction) => writer.prepare(transaction),
         unprepare: (transaction) => writer.unprepare(transaction),
+        forget: (commitId) => writer.forget(commitId),
         publish: (accepted) => {
           this.#lastTid = accepted.tid;
           this.announce(accepted);
         },
       },
       this.#lastTid,
+      doubts,
     );
     this.#upkeep?.start();
   }
@@ -232,17 +237,21 @@ export class LevelStorage extends BaseStorage {
     return this.#lastTid;
   }
 
-  async outcome(commitId: Uint8Array): Promise<Tid | undefined> {
-    this.requireOpen('outcome');
+  protected override findOutcome(commitId: Uint8Array): Tid | undefined {
+    const decision = this.#getSync(decisionKey(commitId), 'the outcome of a commit');
+    if (decision !== undefined) return this.#publishedTid(decision);
     const since = tidFromDate(new Date(Math.max(0, this.clock.now() - OUTCOME_AGE_MAX_MS)));
     const oldest = Math.min(periodOf(since), periodOf(this.#lastTid));
     for (let period = periodOf(this.#lastTid); period >= oldest; period--) {
       const value = this.#getSync(commitIdKey(period, commitId), 'the outcome of a commit');
-      if (value === undefined) continue;
-      const [tid] = decodeNumbers(`${this.name}: the outcome of a commit`, value) as [Tid];
-      return tid <= this.#lastTid ? tid : undefined;
+      if (value !== undefined) return this.#publishedTid(value);
     }
     return undefined;
+  }
+
+  #publishedTid(outcome: Buffer): Tid | undefined {
+    const [tid] = decodeNumbers(`${this.name}: the outcome of a commit`, outcome) as [Tid];
+    return tid <= this.#lastTid ? tid : undefined;
   }
 
   async history(oid: Oid, size = 1): Promise<HistoryEntry[]> {
@@ -380,6 +389,7 @@ export class LevelStorage extends BaseStorage {
 
   protected override async release(): Promise<void> {
     await this.#upkeep?.stop();
+    await this.#writer.tidy();
     await this.#writer.settled();
     await this.#level.close();
     this.#giveBackOids();
@@ -401,6 +411,8 @@ interface Opened {
   readonly blobStore: BlobStore | undefined;
   /** Contents that are named by transactions of which is not known yet whether they happened. */
   readonly inDoubt: ReadonlySet<string>;
+  readonly identity: string;
+  readonly doubts: readonly AcceptedTransaction[];
 }
 
 /** How long superseded revisions are kept; `undefined`: for ever. */

@@ -14,6 +14,7 @@ import {
   bookkeepingKey,
   COMMIT_ID_RANGE,
   CURRENT_RANGE,
+  DECISION_RANGE,
   decodeNumbers,
   decodeRevision,
   decodeTransaction,
@@ -113,11 +114,13 @@ async function* olderProblems(level: Level, reader: LevelReader, options: Verifi
 }
 
 async function* commitIdProblems(level: Level): AsyncGenerator<Problem> {
-  for await (const [, value] of entriesOf(level, COMMIT_ID_RANGE)) {
-    try {
-      decodeNumbers('the outcome of a commit', value);
-    } catch (error) {
-      yield problemOf(error);
+  for (const range of [COMMIT_ID_RANGE, DECISION_RANGE]) {
+    for await (const [, value] of entriesOf(level, range)) {
+      try {
+        decodeNumbers('the outcome of a commit', value);
+      } catch (error) {
+        yield problemOf(error);
+      }
     }
   }
 }

@@ -7,6 +7,7 @@ import {
   bookkeepingKey,
   commitIdKey,
   currentKey,
+  decisionKey,
   decodeRevision,
   encodeNumbers,
   encodePrepared,
@@ -60,6 +61,8 @@ export class LevelWriter {
   #checkpoint: ChainPlace;
   #writing: Promise<void> | undefined;
   #isLogInDoubt = false;
+  /** Outcomes that need not be kept any longer: they go with the next write. */
+  #forgotten: Uint8Array[] = [];
   readonly #currentKey = Buffer.allocUnsafe(9);
   readonly #olderKey = Buffer.allocUnsafe(13);
   readonly #scratch = Buffer.allocUnsafe(SCRATCH_BYTES);
@@ -86,11 +89,14 @@ export class LevelWriter {
       const begun = this.#written;
       let written = begun;
       // The checkpoint says where this batch begins: the walk at open looks at every transaction after it.
+      const forgotten = this.#forgotten;
       const isCheckpoint = begun.sequence + transactions.length - this.#checkpoint.sequence >= CHECKPOINT_COMMITS;
       await this.#writeBatch((batch) => {
         written = this.#putTransactions(batch, transactions);
+        for (const commitId of forgotten) batch.del(decisionKey(commitId));
         if (isCheckpoint) batch.put(bookkeepingKey('checkpoint'), encodeNumbers([begun.sequence, begun.tid]));
       });
+      this.#forgotten = this.#forgotten.slice(forgotten.length);
       if (isCheckpoint) this.#checkpoint = begun;
       this.#written = written;
       // Crash: before this line the mark is older than the truth, which it may be.
@@ -98,8 +104,22 @@ export class LevelWriter {
     });
   }
 
+  /** The outcome of a transaction that was decided here need not be kept any longer. */
+  forget(commitId: Uint8Array): void {
+    this.#forgotten.push(commitId);
+  }
+
+  /** Before the end: what was forgotten goes. Crash: what stays is a few bytes that nobody asks for. */
+  async tidy(): Promise<void> {
+    const forgotten = this.#forgotten.splice(0);
+    if (forgotten.length === 0 || this.#isLogInDoubt) return;
+    await this.writeBeside((batch) => {
+      for (const commitId of forgotten) batch.del(decisionKey(commitId));
+    });
+  }
+
   /** Writes a transaction as prepared, with its data: nothing until a later `write` of it. */
-  prepare({ tid, transaction, records }: AcceptedTransaction): Promise<void> {
+  prepare({ tid, transaction, records, decider }: AcceptedTransaction): Promise<void> {
     return this.#alone(async () => {
       await this.#renewLog();
       await this.#writeBatch((batch) => {
@@ -109,7 +129,8 @@ export class LevelWriter {
           batch.put(preparedRecordKey(tid, i), encodeRevision({ oid, n: 0, tid, data }));
         }
         const { commitId, user, description, extension } = transaction;
-        const entry = { tid, commitId, user, description, extension, decider: '', records: numbers };
+        const decidedBy = decider === undefined || decider === 'self' ? '' : `${decider.identity} ${decider.name}`;
+        const entry = { tid, commitId, user, description, extension, decider: decidedBy, records: numbers };
         batch.put(preparedKey(tid), encodePrepared(entry));
       });
     });
@@ -168,7 +189,8 @@ export class LevelWriter {
       const entry = { sequence, tid, previousTid, commitId, user, description, extension, records };
       batch.put(transactionKey(tid, this.#currentKey), encodeTransaction(entry));
       batch.put(commitIdKey(periodOf(tid), commitId), encodeNumbers([tid]));
-      if (accepted.isPrepared) putUnprepared(batch, accepted);
+      if (accepted.decider === 'self') batch.put(decisionKey(commitId), encodeNumbers([tid]));
+      if (accepted.preparedTid !== undefined) putUnprepared(batch, accepted);
       previousTid = tid;
     }
     return { sequence, tid: previousTid };
@@ -241,7 +263,7 @@ export class LevelWriter {
   }
 }
 
-function putUnprepared(batch: Batch, { tid, records }: AcceptedTransaction): void {
-  batch.del(preparedKey(tid));
-  for (let i = 0; i < records.length; i++) batch.del(preparedRecordKey(tid, i));
+function putUnprepared(batch: Batch, { tid, preparedTid = tid, records }: AcceptedTransaction): void {
+  batch.del(preparedKey(preparedTid));
+  for (let i = 0; i < records.length; i++) batch.del(preparedRecordKey(preparedTid, i));
 }

@@ -1,6 +1,8 @@
+import { asBuffer, Logger, systemRandom } from '../../../base/index.js';
 import { CorruptionError } from '../../errors.js';
-import { type Tid, ZERO_TID } from '../../ids.js';
+import { type Oid, type Tid, ZERO_TID } from '../../ids.js';
 import { blobOf } from '../blob/blob-info.js';
+import type { AcceptedRecord, AcceptedTransaction } from '../commit-coordinator.js';
 import type { Level } from './disk.js';
 import {
   bookkeepingKey,
@@ -8,15 +10,21 @@ import {
   dataOfRevision,
   decodeNumbers,
   decodePrepared,
+  decodeRevision,
   decodeTransaction,
+  encodeNumbers,
   isPreparedHead,
   oidOfKey,
   PREPARED_RANGE,
+  type PreparedEntry,
+  preparedRecordKey,
   TRANSACTIONS_END,
   tidOfKey,
   transactionKey,
 } from './keyspace.js';
 import type { ChainPlace } from './last-commit-file.js';
+
+const logger = new Logger('holdfast.storage');
 
 /** What a database was found to be at open. */
 export interface Recovered {
@@ -26,10 +34,15 @@ export interface Recovered {
   readonly highestOid: number;
   /** Ids of contents of blobs that are named by transactions of which is not known yet whether they happened. */
   readonly inDoubt: ReadonlySet<string>;
+  /** Names the database for ever. */
+  readonly identity: string;
+  /** What was voted, and is decided by another database. */
+  readonly doubts: readonly AcceptedTransaction[];
 }
 
 /**
- * Reads the bookkeeping, walks the transactions since the last checkpoint, and drops what was voted but never finished.
+ * Reads the bookkeeping, walks the transactions since the last checkpoint, and drops what was voted but never finished, unless another
+ * database decides it.
  *
  * @throws CorruptionError when a transaction is damaged or missing: in the middle, which the chain tells, or at the end, which the file
  * beside it tells.
@@ -46,8 +59,26 @@ export async function recover(options: {
   const checkpoint: ChainPlace = { sequence, tid: tid as Tid };
   const last = await walk(level, name, checkpoint);
   if (lastCommit && lastCommit.sequence > last.sequence) throw missing(name, last.tid, lastCommit.tid);
-  if (!options.isReadOnly) await dropPrepared(level);
-  return { last, checkpoint, highestOid: await highestOid(level), inDoubt: await contentsInDoubt(level) };
+  const identity = await identityOf(level, options);
+  const doubts = await settlePrepared(level, options);
+  const inDoubt = await contentsInDoubt(level);
+  return { last, checkpoint, highestOid: await highestOid(level), identity, doubts, inDoubt };
+}
+
+/** Crash: one that is not written yet has been told to nobody who relies on it, since nothing was committed with it. */
+async function identityOf(level: Level, options: { readonly name: string; readonly isReadOnly: boolean }) {
+  const key = bookkeepingKey('identity');
+  const value = level.getSync(key);
+  const random = Buffer.from(systemRandom.bytes(18));
+  const numbers = value
+    ? decodeNumbers(`${options.name}: the identity`, value)
+    : [0, 6, 12].map((at) => random.readUIntBE(at, 6));
+  if (!value && !options.isReadOnly) {
+    const batch = level.batch();
+    batch.put(key, encodeNumbers(numbers));
+    await batch.write({ sync: true });
+  }
+  return numbers.map((number) => number.toString(16).padStart(12, '0')).join('');
 }
 
 async function highestOid(level: Level): Promise<number> {
@@ -81,13 +112,54 @@ function missing(name: string, after: Tid, until: Tid): CorruptionError {
   );
 }
 
-/** What was voted under this database as the one that decides, and was not finished, did not happen. */
-async function dropPrepared(level: Level): Promise<void> {
-  const batch = level.batch();
+/**
+ * What was voted with this database as the one that decides, and was not finished, did not happen. What another decides is in doubt, and
+ * stays.
+ */
+async function settlePrepared(
+  level: Level,
+  { name, isReadOnly }: { readonly name: string; readonly isReadOnly: boolean },
+): Promise<AcceptedTransaction[]> {
+  const doubts: AcceptedTransaction[] = [];
+  const dropped: Buffer[] = [];
   for await (const [key, value] of level.iterator(PREPARED_RANGE)) {
-    if (isPreparedHead(key)) decodePrepared(tidOfKey(key), value);
-    batch.del(key);
+    if (!isPreparedHead(key)) continue;
+    const entry = decodePrepared(tidOfKey(key), value);
+    if (entry.decider === '') {
+      dropped.push(key);
+      for (let i = 0; i < entry.records.length / 2; i++) dropped.push(preparedRecordKey(entry.tid, i));
+    } else {
+      doubts.push(doubtOf(level, name, entry));
+    }
   }
-  if (batch.length > 0) await batch.write({ sync: true });
-  else await batch.close();
+  if (dropped.length > 0 && !isReadOnly) {
+    const batch = level.batch();
+    for (const key of dropped) batch.del(key);
+    await batch.write({ sync: true });
+  }
+  return doubts;
+}
+
+function doubtOf(level: Level, database: string, entry: PreparedEntry): AcceptedTransaction {
+  const { tid, commitId, user, description, extension, decider, records: numbers } = entry;
+  const space = decider.indexOf(' ');
+  const [identity, name] = [decider.slice(0, space), decider.slice(space + 1)];
+  const records: AcceptedRecord[] = [];
+  for (let i = 0; i < numbers.length; i += 2) {
+    const oid = numbers[i] as Oid;
+    const value = level.getSync(preparedRecordKey(tid, i / 2));
+    if (value === undefined) {
+      throw new CorruptionError(
+        `${database}: a record of the prepared transaction ${tid} is lost; restore the database from a copy`,
+        { oid, tid },
+      );
+    }
+    records.push({ oid, previous: numbers[i + 1] as Tid, data: decodeRevision(oid, asBuffer(value)).data });
+  }
+  logger.warning(
+    `${database}: a transaction of several databases that wrote ${records.length} objects is in doubt; they cannot be written ` +
+      `until this database is opened together with ${name}, which knows whether it happened`,
+  );
+  const transaction = { commitId, user, description, extension };
+  return { tid, transaction, records, resolved: [], preparedTid: tid, decider: { identity, name } };
 }
