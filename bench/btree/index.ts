@@ -12,6 +12,16 @@ export async function btree(bench: Bench): Promise<void> {
   bench.row('insert, keys in order', '/s', sorted, { atLeast: 2_000_000 });
   const random = await bench.samples(() => perSecond(count, () => filled(shuffled)));
   bench.row('insert, keys in any order', '/s', random, { atLeast: 1_000_000 });
+  const entries = keys.map((key, i) => [key, i] as const);
+  const loaded = await bench.samples(() => perSecond(count, () => new BTree<string, number>().load(entries)));
+  bench.row('fill at once, keys in order', '/s', loaded);
+  const removed = await bench.samples(() => {
+    const tree = new BTree<string, number>().load(entries);
+    return perSecond(count, () => {
+      for (const key of shuffled) tree.delete(key);
+    });
+  });
+  bench.row('remove, keys in any order', '/s', removed);
 
   await withDatabase(
     async (db) => {
