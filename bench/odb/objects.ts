@@ -1,10 +1,7 @@
-import { statSync } from 'node:fs';
-import { readdir } from 'node:fs/promises';
-import { join } from 'node:path';
-import { type Connection, DB, type DBOptions, PersistentList, TransactionManager } from 'holdfast/odb';
-import { type Bench, elapsedMs, perSecond } from '../harness.js';
+import { type DBOptions, PersistentList, TransactionManager } from 'holdfast/odb';
+import { type Bench, perSecond } from '../harness.js';
 import { Item } from '../support/objects.js';
-import { withDatabase, withDirectory } from '../support/places.js';
+import { withDatabase } from '../support/places.js';
 
 const OBJECTS = 1000;
 
@@ -13,7 +10,6 @@ export async function objects(bench: Bench): Promise<void> {
   await changes(bench, { history: 'none' }, "history: 'none'", { added: 100_000, updated: 100_000 });
   await changes(bench, { history: 'all' }, 'with history', { added: undefined, updated: 55_000 });
   await loads(bench);
-  await opening(bench);
 }
 
 async function changes(
@@ -74,47 +70,8 @@ async function loads(bench: Bench): Promise<void> {
   });
 }
 
-async function opening(bench: Bench): Promise<void> {
-  const count = bench.size(100_000, 1000);
-  await withDirectory(async (directory) => {
-    const path = join(directory, 'bench.fs');
-    const filled = await DB.open(path, { history: 'none' });
-    await fill(filled, count);
-    await filled.close();
-    const ms = await bench.samples(async () => {
-      let db: DB | undefined;
-      const elapsed = await elapsedMs(async () => {
-        db = await DB.open(path, { history: 'none' });
-      });
-      await db?.close();
-      return elapsed;
-    });
-    bench.row(`open a database of ${count.toLocaleString('en')} objects`, 'ms', ms, { atMost: 100 });
-    const bytes = await bytesIn(path);
-    bench.row('bytes on disk for each of them, not compacted', 'bytes', [bytes / count]);
-  });
-}
-
-async function fill(db: DB, count: number): Promise<void> {
-  const transactionManager = new TransactionManager();
-  const connection: Connection = db.open({ transactionManager });
-  for (let done = 0; done < count; done += OBJECTS) {
-    const items = new PersistentList<Item>();
-    for (let i = 0; i < OBJECTS; i++) items.push(new Item());
-    connection.root.set(`items ${done}`, items);
-    await transactionManager.commit();
-  }
-  connection.close();
-}
-
 function sumOf(items: readonly Item[]): number {
   let sum = 0;
   for (const item of items) sum += item.count;
   return sum;
-}
-
-async function bytesIn(directory: string): Promise<number> {
-  let bytes = 0;
-  for (const name of await readdir(directory, { recursive: true })) bytes += statSync(join(directory, name)).size;
-  return bytes;
 }

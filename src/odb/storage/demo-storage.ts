@@ -363,16 +363,19 @@ export class DemoStorage extends BaseStorage {
     const { changes } = this;
     let stop: AbortSignal | undefined;
     let packedTid: Tid = ZERO_TID;
+    const revisions = (oid: Oid) => this.#visibleSince(oid, packedTid);
     return {
       trim: async (before, signal) => {
         // With the sweep, by the changes themselves.
         packedTid = before;
         stop = signal;
       },
-      changedSince: async function* (since) {
-        for await (const { records } of changes.iterate(since)) yield records.map(({ oid }) => oid);
+      walk: async function* (since) {
+        for await (const { records } of changes.iterate(since)) {
+          yield records.map(({ oid, tid }) => ({ oid, tid, revisions: () => revisions(oid) }));
+        }
       },
-      revisions: (oid) => this.#visibleSince(oid, packedTid),
+      revisions,
       sweep: async function* (before, decide) {
         let count = 0;
         const keeps = (oid: Oid) => {

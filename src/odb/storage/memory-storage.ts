@@ -186,8 +186,11 @@ export class MemoryStorage extends BaseStorage {
         }
         if (before > this.#trimmedTid) this.#trimmedTid = before;
       },
-      changedSince: async function* (since) {
-        yield [...all].filter(([, revisions]) => (revisions.at(-1) as MemoryRevision).tid >= since).map(([oid]) => oid);
+      walk: async function* () {
+        for (const [oid, revisions] of all) {
+          const { tid } = revisions.at(-1) as MemoryRevision;
+          yield [{ oid, tid, revisions: () => revisions.map(({ data }) => data).reverse() }];
+        }
       },
       revisions: (oid) => (all.get(oid) ?? []).map(({ data }) => data).reverse(),
       sweep: async function* (before, decide) {

@@ -87,6 +87,8 @@ export interface EntryRange {
   readonly lte?: Buffer;
   readonly reverse?: boolean;
   readonly limit?: number;
+  /** Bytes that one read takes about. */
+  readonly highWaterMarkBytes?: number;
 }
 
 /** A walk through entries, or keys. */

@@ -231,6 +231,11 @@ export function decodeRevision(oid: Oid, value: Buffer): StoredRevision {
   return { n: readUint32(value, 0), tid: tidOfRevision(value), data: value.subarray(HEAD_BYTES, end) };
 }
 
+/** The number of a revision, unchecked. */
+export function numberOfRevision(value: Buffer): number {
+  return readUint32(value, 0);
+}
+
 /** The tid of a revision, unchecked: for a search, whose result is checked. */
 export function tidOfRevision(value: Buffer): Tid {
   return readUint64(value, 4) as Tid;

@@ -1,23 +1,26 @@
 import type { Oid, Tid } from '../../ids.js';
-import type { PackBackend } from '../pack/pack.js';
+import type { PackBackend, WalkedObject } from '../pack/pack.js';
 import type { Level } from './disk.js';
 import {
   bookkeepingKey,
   CURRENT_RANGE,
-  currentKey,
   decodeRevision,
   encodeNumbers,
+  numberOfRevision,
   oidOfKey,
   olderKey,
+  type StoredRevision,
+  tidOfRevision,
 } from './keyspace.js';
 import type { LevelReader } from './level-reader.js';
 import type { LevelWriter } from './level-writer.js';
 import type { Upkeep } from './upkeep.js';
 
-/** Entries that one read takes from an iterator. */
-const READ_COUNT = 1000;
+/** What one read takes from an iterator at most. It is dealt with in one turn of the event loop, for which others wait. */
+const READ_COUNT = 100;
+const READ_BYTES = 64 * 1024;
 /** Keys that one write drops, about. */
-const DROPS_PER_WRITE = 2000;
+const DROPS_PER_WRITE = 500;
 
 /** Packs a database on the disk. */
 export class LevelPack implements PackBackend {
@@ -42,20 +45,27 @@ export class LevelPack implements PackBackend {
     return this.#upkeep.trimBefore(before, signal);
   }
 
-  async *changedSince(since: Tid): AsyncGenerator<readonly Oid[]> {
-    const iterator = this.#level.iterator(CURRENT_RANGE);
+  async *walk(): AsyncGenerator<readonly WalkedObject[]> {
+    for await (const entries of this.#entries()) {
+      yield entries.map(([key, value]) => {
+        const oid = oidOfKey(key);
+        return {
+          oid,
+          tid: tidOfRevision(value),
+          revisions: () => this.#revisionsFrom(oid, decodeRevision(oid, value)),
+        };
+      });
+    }
+  }
+
+  /** Current revisions as they were when this began, a few at a time. */
+  async *#entries(): AsyncGenerator<readonly [Buffer, Buffer][]> {
+    const iterator = this.#level.iterator({ ...CURRENT_RANGE, highWaterMarkBytes: READ_BYTES });
     try {
-      for (
-        let entries = await iterator.nextv(READ_COUNT);
-        entries.length > 0;
-        entries = await iterator.nextv(READ_COUNT)
-      ) {
-        const oids: Oid[] = [];
-        for (const [key, value] of entries) {
-          const oid = oidOfKey(key);
-          if (decodeRevision(oid, value).tid >= since) oids.push(oid);
-        }
-        yield oids;
+      for (;;) {
+        const entries = await iterator.nextv(READ_COUNT);
+        if (entries.length === 0) return;
+        yield entries;
       }
     } finally {
       await iterator.close();
@@ -64,7 +74,10 @@ export class LevelPack implements PackBackend {
 
   *revisions(oid: Oid): Generator<Uint8Array> {
     const current = this.#reader.current(oid);
-    if (!current) return;
+    if (current) yield* this.#revisionsFrom(oid, current);
+  }
+
+  *#revisionsFrom(oid: Oid, current: StoredRevision): Generator<Uint8Array> {
     yield current.data;
     for (let n = current.n - 1; n >= 0; n--) {
       const value = this.#reader.olderValue(oid, n);
@@ -74,37 +87,37 @@ export class LevelPack implements PackBackend {
   }
 
   async *sweep(before: Tid, decide: (oid: Oid) => boolean): AsyncGenerator<number> {
+    const mark = () =>
+      this.#writer.writeBeside((batch) => batch.put(bookkeepingKey('packed'), encodeNumbers([before])));
     // Ordering: before the first object is gone, so that it is not taken for lost.
-    await this.#writer.writeBeside((batch) => batch.put(bookkeepingKey('packed'), encodeNumbers([before])));
-    const iterator = this.#level.keys(CURRENT_RANGE);
-    try {
-      for (let keys = await iterator.nextv(READ_COUNT); keys.length > 0; keys = await iterator.nextv(READ_COUNT)) {
-        const dropped: Buffer[] = [];
-        for (const key of keys) {
-          for (const each of this.#drops(oidOfKey(key), before, decide)) dropped.push(each);
+    await mark();
+    for await (const entries of this.#entries()) {
+      const dropped: Buffer[] = [];
+      for (const [key, value] of entries) {
+        const oid = oidOfKey(key);
+        if (tidOfRevision(value) >= before || !decide(oid)) continue;
+        // What was written since it was read is not to go: so this is what there is of it.
+        dropped.push(key);
+        for (let n = numberOfRevision(value) - 1; n >= 0 && this.#reader.olderValue(oid, n) !== undefined; n--) {
+          dropped.push(olderKey(oid, n));
           if (dropped.length >= DROPS_PER_WRITE) await this.#drop(dropped.splice(0));
         }
-        await this.#drop(dropped);
-        yield keys.length;
       }
-    } finally {
-      await iterator.close();
+      await this.#drop(dropped);
+      yield entries.length;
     }
-  }
-
-  /** The keys of an object that goes. */
-  *#drops(oid: Oid, before: Tid, decide: (oid: Oid) => boolean): Generator<Buffer> {
-    const current = this.#reader.current(oid);
-    if (!current || current.tid >= before || !decide(oid)) return;
-    yield currentKey(oid);
-    for (let n = current.n - 1; n >= 0 && this.#reader.olderValue(oid, n) !== undefined; n--) yield olderKey(oid, n);
+    // Crash: what is gone stays gone from here on. Contents of blobs are removed only after that.
+    await mark();
   }
 
   async #drop(keys: readonly Buffer[]): Promise<void> {
     if (keys.length === 0) return;
-    await this.#writer.writeBeside((batch) => {
-      for (const key of keys) batch.del(key);
-    });
+    await this.#writer.writeBeside(
+      (batch) => {
+        for (const key of keys) batch.del(key);
+      },
+      { isLazy: true },
+    );
   }
 
   async tidy(before: Tid): Promise<void> {

@@ -145,14 +145,15 @@ export class LevelWriter {
   }
 
   /**
-   * Writes what is no commit, between commits.
+   * Writes what is no commit, between commits. With `isLazy` it does not wait for the disk: a crash may take it back, with all that was
+   * written after it, and never without that.
    *
    * @throws StorageError while a failed commit is in the way: to take writes up again is the business of the next one.
    */
-  writeBeside(put: (batch: Batch) => void): Promise<void> {
+  writeBeside(put: (batch: Batch) => void, { isLazy = false } = {}): Promise<void> {
     return this.#alone(async () => {
       if (this.#isLogInDoubt) throw new StorageError('a write has failed before');
-      await this.#writeBatch(put);
+      await this.#writeBatch(put, isLazy);
     });
   }
 
@@ -230,7 +231,7 @@ export class LevelWriter {
     return { n: current.n, value: asBuffer(value as Buffer) };
   }
 
-  async #writeBatch(put: (batch: Batch) => void): Promise<void> {
+  async #writeBatch(put: (batch: Batch) => void, isLazy = false): Promise<void> {
     const batch = this.#level.batch();
     try {
       put(batch);
@@ -239,7 +240,7 @@ export class LevelWriter {
       throw error;
     }
     try {
-      await batch.write(this.#durable ? SYNC : NO_SYNC);
+      await batch.write(this.#durable && !isLazy ? SYNC : NO_SYNC);
     } catch (error) {
       this.#isLogInDoubt = true;
       throw error;

@@ -24,8 +24,10 @@ const logger = new Logger('holdfast.storage');
 const INTERVAL_MS = 60_000;
 /** A pause between two steps, for those who wait to commit. */
 const PAUSE_MS = 5;
-/** What one step drops, about. */
-const DROPS_PER_STEP = 1000;
+/** What one step drops, about: others wait for so long. */
+const DROPS_PER_STEP = 250;
+/** The making of an object supersedes nothing, and is passed over quickly: so much of a drop does it count. */
+const NEW_OBJECT_COUNTS = 0.01;
 /** Records of a transaction that are looked at before it is left alone. */
 const LOOKS_MAX = 64;
 
@@ -200,8 +202,11 @@ class Step {
       const oid = records[i] as Oid;
       const n = (records[i + 1] as number) - 1;
       // Also counts what has nothing to drop: a step is bounded work.
+      if (n < 0) {
+        this.count += NEW_OBJECT_COUNTS;
+        continue;
+      }
       this.count++;
-      if (n < 0) continue;
       const value = this.#reader.olderValue(oid, n);
       if (value === undefined) continue;
       const numbers = this.#revisions.get(oid);

@@ -3,9 +3,6 @@ import { type Oid, ROOT_OID, ZERO_TID } from '../../ids.js';
 import type { AcceptedRecord, CommitGuard } from '../commit-coordinator.js';
 import { OidSet } from './oid-set.js';
 
-/** Oids that are kept in order of their discovery; what is beyond waits in a set. */
-const STACK_MAX = 100_000;
-
 /** What a {@link Marking} walks. */
 export interface Graph {
   /** All revisions of an object that are kept; nothing for one that is not there. */
@@ -25,9 +22,12 @@ export class Marking implements CommitGuard {
   readonly #graph: Graph;
   readonly #marked = new OidSet();
   readonly #swept = new OidSet();
-  /** Marked, not yet looked at: the rest of the stack. */
+  /** Marked, not yet looked at. */
   readonly #waiting = new OidSet();
-  readonly #stack: Oid[] = [];
+  /** Those of them that are looked at next. */
+  readonly #next: Oid[] = [];
+  /** Written by commits since this began. */
+  readonly #written = new OidSet();
   #isComplete = false;
 
   constructor(graph: Graph) {
@@ -37,22 +37,39 @@ export class Marking implements CommitGuard {
 
   /** An object is reached. */
   mark(oid: Oid): void {
-    if (!this.#marked.add(oid)) return;
-    if (this.#stack.length < STACK_MAX) this.#stack.push(oid);
-    else this.#waiting.add(oid);
+    if (this.#marked.add(oid)) this.#waiting.add(oid);
+  }
+
+  /** Whether an object is reached and was not looked at yet, by {@link look} or by {@link step}. */
+  isWaiting(oid: Oid): boolean {
+    return this.#waiting.has(oid);
+  }
+
+  /** Number of objects that are reached and were not looked at yet. */
+  get waitingCount(): number {
+    return this.#waiting.size;
+  }
+
+  /** Looks at an object that was come by: these are the revisions of it that are kept. */
+  look(oid: Oid, revisions: Iterable<Uint8Array>): void {
+    this.#waiting.delete(oid);
+    for (const data of revisions) {
+      // Where a transaction removed it, there are none.
+      if (data.length > 0) for (const reference of this.#graph.references(data)) this.mark(reference);
+    }
   }
 
   /** Looks at up to `count` objects; returns whether that were all. */
   step(count: number): boolean {
     for (let looked = 0; looked < count; looked++) {
-      if (this.#stack.length === 0) this.#stack.push(...this.#waiting.takePage());
-      const oid = this.#stack.pop();
+      // In the order of their oids, which is as they stand.
+      if (this.#next.length === 0) this.#next.push(...this.#waiting.takePage().reverse());
+      const oid = this.#next.pop();
       if (oid === undefined) {
         this.#isComplete = true;
         break;
       }
-      for (const data of this.#graph.revisions(oid))
-        for (const reference of this.#graph.references(data)) this.mark(reference);
+      this.look(oid, this.#graph.revisions(oid));
     }
     return this.#isComplete;
   }
@@ -64,6 +81,11 @@ export class Marking implements CommitGuard {
 
   isMarked(oid: Oid): boolean {
     return this.#marked.has(oid);
+  }
+
+  /** Whether a commit wrote the object since this began: what was read of it before may be out of date. */
+  isWritten(oid: Oid): boolean {
+    return this.#written.has(oid);
   }
 
   /** An object is dropped from now on, whether that is written or not. */
@@ -80,8 +102,10 @@ export class Marking implements CommitGuard {
     // What is new has but the revision that is looked at here. Traffic does not lengthen the marking.
     for (const { oid, previous } of records) if (previous === ZERO_TID) this.#marked.add(oid);
     const reached = new Set<Oid>();
-    for (const { data } of records) {
-      if (data.length > 0) for (const oid of this.#graph.references(data)) if (!this.#marked.has(oid)) reached.add(oid);
+    for (const { oid, data } of records) {
+      this.#written.add(oid);
+      if (data.length === 0) continue;
+      for (const to of this.#graph.references(data)) if (!this.#marked.has(to)) reached.add(to);
     }
     if (this.#isComplete) this.#follow(reached);
     else for (const oid of reached) this.mark(oid);
@@ -94,6 +118,7 @@ export class Marking implements CommitGuard {
         throw new POSKeyError(oid, 'nothing referenced it any more, and it was packed away; make the object anew');
       }
       for (const data of this.#graph.revisions(oid)) {
+        if (data.length === 0) continue;
         for (const reference of this.#graph.references(data)) if (!this.#marked.has(reference)) reached.add(reference);
       }
     }

@@ -32,14 +32,29 @@ export class OidSet {
     return true;
   }
 
+  /** Returns whether it was there. */
+  delete(oid: Oid): boolean {
+    const number = Math.floor(oid / PAGE_OIDS);
+    const page = this.#pages.get(number);
+    const bit = oid % PAGE_OIDS;
+    const mask = 1 << (bit & 7);
+    const byte = page?.[bit >> 3] ?? 0;
+    if (!page || (byte & mask) === 0) return false;
+    page[bit >> 3] = byte & ~mask;
+    this.#counts.set(number, (this.#counts.get(number) as number) - 1);
+    return true;
+  }
+
   /** Takes out all oids of one page. */
   takePage(): Oid[] {
-    const [first] = this.#pages;
-    if (!first) return [];
-    const [number, page] = first;
-    this.#pages.delete(number);
-    this.#counts.delete(number);
-    return oidsOf(number, page);
+    for (const [number, page] of this.#pages) {
+      this.#pages.delete(number);
+      const count = this.#counts.get(number);
+      this.#counts.delete(number);
+      // All that was in it may have been deleted.
+      if (count) return oidsOf(number, page);
+    }
+    return [];
   }
 
   /** The oids, a page at a time. */

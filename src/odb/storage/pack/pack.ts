@@ -3,20 +3,34 @@ import type { Oid, Tid } from '../../ids.js';
 import type { PackOptions } from '../storage.js';
 import { type Graph, Marking } from './marking.js';
 
-/** Objects that are looked at between two turns of the event loop: others wait that long. */
-const STEP_OBJECTS = 500;
+/** Objects that are looked at, one by one, between two turns of the event loop: others wait that long. */
+const STEP_OBJECTS = 16;
+/** To read an object that is looked for costs as much as to come by so many in a walk. */
+const WALKED_FOR_ONE = 4;
+
+/** An object that a walk comes by. */
+export interface WalkedObject {
+  readonly oid: Oid;
+  /** The transaction that wrote the current revision. */
+  readonly tid: Tid;
+  /** All revisions that are kept. */
+  revisions(): Iterable<Uint8Array>;
+}
 
 /** What packing needs of a storage. */
 export interface PackBackend {
   /** Drops the revisions that transactions before `before` superseded. */
   trim(before: Tid, signal: AbortSignal | undefined): Promise<void>;
-  /** Objects that were changed by the transaction `since` or later ones. */
-  changedSince(since: Tid): AsyncIterable<readonly Oid[]>;
+  /**
+   * Walks over objects, a few at a time: over all, in the order of their oids, or at least over those that were changed by the transaction
+   * `since` or later ones.
+   */
+  walk(since: Tid): AsyncIterable<readonly WalkedObject[]>;
   /** All revisions of an object that are kept. */
   revisions(oid: Oid): Iterable<Uint8Array>;
   /**
    * Drops objects with all their revisions. `decide` says at once, and finally, whether an object goes; it is asked only of those whose
-   * current revision is older than `before`. Yields how many it was asked of.
+   * current revision is older than `before`, and says no of those that were written meanwhile. Yields how many were looked at.
    */
   sweep(before: Tid, decide: (oid: Oid) => boolean): AsyncIterable<number>;
   /** Drops transactions of which nothing is left, and gives room back. */
@@ -48,10 +62,7 @@ export async function pack(backend: PackBackend, commits: PackCommits, options: 
     onProgress?.({ phase: 'trim', objects: 0 });
     await backend.trim(before, signal);
     signal?.throwIfAborted();
-    for await (const oids of backend.changedSince(before)) {
-      signal?.throwIfAborted();
-      for (const oid of oids) marking.mark(oid);
-    }
+    await walk(backend, marking, options);
     while (!marking.step(STEP_OBJECTS)) {
       onProgress?.({ phase: 'mark', objects: marking.markedCount });
       await nextTurn(commits.clock);
@@ -59,7 +70,7 @@ export async function pack(backend: PackBackend, commits: PackCommits, options: 
     }
     let objects = 0;
     const decide = (oid: Oid): boolean => {
-      if (marking.isMarked(oid) || !commits.release(oid) || keeps?.(oid)) return false;
+      if (marking.isMarked(oid) || marking.isWritten(oid) || !commits.release(oid) || keeps?.(oid)) return false;
       marking.sweep(oid);
       return true;
     };
@@ -72,4 +83,32 @@ export async function pack(backend: PackBackend, commits: PackCommits, options: 
   } finally {
     commits.end();
   }
+}
+
+/**
+ * Marks what was written since the time, and looks at what is reached as it comes by: references lead mostly to what was made later, which
+ * has a higher oid and comes later. Walks again for as long as that is less work than to look for what is left one by one.
+ */
+async function walk(
+  backend: PackBackend,
+  marking: Marking,
+  { before, signal, onProgress }: PackOptions,
+): Promise<void> {
+  let [walked, looked] = [0, 0];
+  let isFirst = true;
+  do {
+    [walked, looked] = [0, 0];
+    for await (const objects of backend.walk(before)) {
+      signal?.throwIfAborted();
+      for (const each of objects) {
+        if (isFirst && each.tid >= before) marking.mark(each.oid);
+        if (!marking.isWaiting(each.oid)) continue;
+        marking.look(each.oid, each.revisions());
+        looked++;
+      }
+      walked += objects.length;
+      onProgress?.({ phase: 'mark', objects: marking.markedCount });
+    }
+    isFirst = false;
+  } while (looked > 0 && marking.waitingCount * WALKED_FOR_ONE > walked);
 }
