@@ -43,7 +43,12 @@ function extract(door, types) {
         'ae-forgotten-export': quiet,
         'ae-setter-with-docs': quiet,
       },
-      tsdocMessageReporting: { default: { logLevel: 'warning' }, 'tsdoc-param-tag-missing-hyphen': quiet },
+      tsdocMessageReporting: {
+        default: { logLevel: 'warning' },
+        'tsdoc-param-tag-missing-hyphen': quiet,
+        // A property of a parameter: `options.signal`.
+        'tsdoc-param-tag-with-invalid-name': quiet,
+      },
     },
   };
   const config = ExtractorConfig.prepare({

@@ -3,10 +3,18 @@ import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { checkedReferences, DB, type Oid, openStorage, readRecord, ZERO_TID } from 'holdfast/odb';
+import {
+  checkedReferences,
+  DB,
+  type Oid,
+  openStorage,
+  type PersistentMapping,
+  readRecord,
+  ZERO_TID,
+} from 'holdfast/odb';
 import { systemRandom } from '#src/base/index.js';
 import { PROJECT } from '../support/doctest/document.js';
-import { checkSample, type SampleRoot } from './sample.js';
+import { checkBlob, checkSample, type SampleRoot } from './sample.js';
 
 // What every version has written can be read for ever.
 
@@ -25,6 +33,7 @@ for (const version of versions) {
     const db = await DB.open<SampleRoot>(path, { create: false, history: 'all' });
     try {
       checkSample(db);
+      await checkBlob(db);
       const problems: string[] = [];
       for await (const { message } of db.storage.verify({ references: checkedReferences })) problems.push(message);
       assert.deepEqual(problems, []);
@@ -74,6 +83,17 @@ for (const version of versions) {
     await storage.commit(transaction);
     const db = await DB.open<SampleRoot>(storage);
     checkSample(db);
+    await db.close();
+  });
+
+  test(`an export file that was recorded in format ${version} is imported`, async () => {
+    const db = await DB.open<SampleRoot>('memory:');
+    await db.transaction(async (connection) => {
+      const top = (await connection.importFile(join(SAMPLES, version, 'sample.export'))) as PersistentMapping;
+      for (const [name, object] of top) connection.root.set(name, object as SampleRoot[keyof SampleRoot]);
+    });
+    checkSample(db);
+    await checkBlob(db);
     await db.close();
   });
 }

@@ -1,6 +1,6 @@
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { DB, type Oid, readRecord, transaction } from 'holdfast/odb';
+import { DB, type Oid, POSKeyError, readRecord, transaction } from 'holdfast/odb';
 import { ManualClock } from '../support/manual-clock.js';
 import { fillSample, type SampleRoot } from './sample.js';
 
@@ -29,12 +29,16 @@ for (let oid = 0; oid < db.storage.length; oid++) {
   try {
     const { data } = db.storage.load(oid as Oid);
     const { className } = readRecord(data);
+    // The content of a blob is no record.
+    if (className === 'holdfast.PersistentBlob') continue;
     records.push({ oid: oid as Oid, className, hex: Buffer.from(data).toString('hex') });
-  } catch {
+  } catch (error) {
     // An oid that nothing has: the undone transaction made it.
+    if (!(error instanceof POSKeyError)) throw error;
   }
 }
 writeFileSync(join(folder, 'records.json'), `${JSON.stringify(records, undefined, 2)}\n`);
+await db.transaction((connection) => connection.exportFile(0, join(folder, 'sample.export')));
 await db.close();
 // LevelDB's own diary, and its lock.
 for (const name of ['LOG', 'LOG.old', 'LOCK']) rmSync(join(path, 'level', name), { force: true });

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { text } from 'node:stream/consumers';
 import {
   BTree,
   Bucket,
@@ -9,6 +10,7 @@ import {
   Maximum,
   Minimum,
   Persistent,
+  PersistentBlob,
   PersistentList,
   PersistentMapping,
   PersistentQueue,
@@ -105,6 +107,7 @@ export interface SampleRoot {
   compositeQueue: CompositeQueue<number>;
   forest: RotatingForest<string, string>;
   weak: PersistentMapping<WeakReference<Note>>;
+  blob: PersistentBlob;
 }
 
 /** Fills a new database, in transactions of its own. */
@@ -136,6 +139,7 @@ export async function fillSample(db: DB<SampleRoot>): Promise<void> {
       root.compositeQueue.put(1, 2, 3, 4, 5);
       root.forest = new RotatingForest<string, string>({ period: { days: 1 } });
       root.forest.set('k', 'v');
+      root.blob = new PersistentBlob('the content of a blob');
       root.weak = new PersistentMapping([['note', new WeakReference(root.note)]]);
     },
     { note: 'everything' },
@@ -154,7 +158,7 @@ export async function fillSample(db: DB<SampleRoot>): Promise<void> {
   });
 }
 
-/** Asserts that a database holds what {@link fillSample} put there. */
+/** Asserts that a database holds what {@link fillSample} put there, but for the content of the blob. */
 export function checkSample(db: DB<SampleRoot>): void {
   const connection = db.open();
   try {
@@ -180,4 +184,9 @@ export function checkSample(db: DB<SampleRoot>): void {
   } finally {
     connection.close();
   }
+}
+
+/** Asserts that the blob of the sample has its content. */
+export async function checkBlob(db: DB<SampleRoot>): Promise<void> {
+  assert.equal(await db.transaction(({ root }) => text(root.blob.open('r'))), 'the content of a blob');
 }
