@@ -106,7 +106,7 @@ for (const language of ['TypeScript', 'JavaScript'] as const) {
     try {
       await shell.run(commands.code);
       const { stdout } = await run(process.execPath, ['client.js'], directory);
-      assert.match(stdout, /^3\.14\d+\n$/);
+      assert.match(stdout, /^3\.1[34]\d+\n$/);
     } finally {
       await shell.end();
     }
