@@ -26,6 +26,7 @@ export {
 } from './async/index.js';
 export {
   BaseError,
+  BlobError,
   BrokenModified,
   BTree,
   Bucket,
@@ -80,6 +81,7 @@ export {
   type Tid,
   TransactionError,
   TransactionFailedError,
+  TransactionInDoubtError,
   TransactionManager,
   TransactionStateError,
   TreeSet,
