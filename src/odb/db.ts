@@ -2,6 +2,8 @@ import { inspect, isDeepStrictEqual } from 'node:util';
 import {
   argumentRangeError,
   argumentTypeError,
+  type Duration,
+  durationMs,
   refuseDuringImport,
   type Size,
   sizeBytes,
@@ -12,6 +14,12 @@ import type { CacheLimits } from './cache/object-cache.js';
 import { recordConflictResolver } from './connection/conflict-resolution.js';
 import { Connection, type ConnectionOwner } from './connection/connection.js';
 import { ConnectionPool } from './connection/connection-pool.js';
+import {
+  type CachedClass,
+  type CachedObject,
+  type ConnectionInfo,
+  ConnectionRegister,
+} from './connection/connection-register.js';
 import type { ConnectionSet, Databases } from './connection/connection-set.js';
 import { settleDoubts } from './connection/settle-doubts.js';
 import {
@@ -21,7 +29,7 @@ import {
   transactionInfo,
 } from './connection/transaction-info.js';
 import { UndoParticipant } from './connection/undo-participant.js';
-import { checkOpening } from './db-options.js';
+import { checkCount, checkOpening, storageOptions } from './db-options.js';
 import {
   ConflictError,
   ConnectionStateError,
@@ -32,6 +40,7 @@ import {
 } from './errors.js';
 import { MAX_TID, ROOT_OID, type Tid, tidFromDate, toOid, toTid, ZERO_TID } from './ids.js';
 import { PersistentMapping } from './persistent/mapping.js';
+import type { Persistent } from './persistent/persistent.js';
 import { strongReferences } from './serialize/reader.js';
 import { nameOf } from './serialize/registry.js';
 import { writeRecord } from './serialize/writer.js';
@@ -59,6 +68,14 @@ export interface DBOptions extends StorageOptions {
   readonly crossReferences?: boolean;
   /** Connections that are kept for reuse. Default: 7. */
   readonly poolSize?: number;
+  /** How long a connection is kept that nobody uses. Default: for ever. */
+  readonly poolTimeout?: Duration;
+  /** Connections to the past that are kept for reuse. Default: 3. */
+  readonly historicalPoolSize?: number;
+  /** Objects that a connection to the past keeps loaded. Default: 1,000. */
+  readonly historicalCacheSize?: number;
+  /** How long a connection to the past is kept that nobody uses. Default: 5 minutes. */
+  readonly historicalTimeout?: Duration;
   /** Objects that a connection keeps loaded. Default: 10,000. */
   readonly cacheSize?: number;
   /** Bytes of records that a connection keeps loaded. Default: `'64MB'`. */
@@ -100,7 +117,11 @@ export type TransactionFilter = (info: TransactionInfo) => boolean;
 export class DB<Root extends object = Record<string, unknown>> {
   readonly storage: Storage;
   readonly databaseName: string;
-  readonly #pool: ConnectionPool<Connection<Root>>;
+  readonly #pool: ConnectionPool<Connection>;
+  /** Connections that show the past. */
+  readonly #historicalPool: ConnectionPool<Connection>;
+  readonly #historicalOwner: ConnectionOwner;
+  readonly #connections = new ConnectionRegister();
   readonly #owner: ConnectionOwner;
   readonly #cacheLimits: CacheLimits;
   readonly #unsubscribe: () => void;
@@ -116,7 +137,19 @@ export class DB<Root extends object = Record<string, unknown>> {
     requireDistinct(storage, databases);
     this.#databases = databases;
     this.#refuseDefaultManager = options.refuseDefaultManager ?? false;
-    this.#pool = new ConnectionPool(options.poolSize ?? 7, this.databaseName);
+    const { clock } = storage;
+    this.#pool = new ConnectionPool({
+      size: options.poolSize ?? 7,
+      timeoutMs: durationMs(options.poolTimeout ?? Number.POSITIVE_INFINITY),
+      clock,
+      what: `connections to database '${this.databaseName}'`,
+    });
+    this.#historicalPool = new ConnectionPool({
+      size: options.historicalPoolSize ?? 3,
+      timeoutMs: durationMs(options.historicalTimeout ?? { minutes: 5 }),
+      clock,
+      what: `connections to the past of database '${this.databaseName}'`,
+    });
     const invalidations = new InvalidationLog();
     this.#unsubscribe = storage.subscribe(invalidations, { isLazy: true });
     this.#cacheLimits = {
@@ -131,10 +164,14 @@ export class DB<Root extends object = Record<string, unknown>> {
       cacheLimits: this.#cacheLimits,
       databases,
       crossReferences: options.crossReferences ?? true,
-      pasts: new Map(),
       detectMutations: options.detectMutations ?? false,
       settleDoubts: () => settleDoubts(this.#storages()),
-      giveBack: (connection) => this.#pool.giveBack(connection as unknown as Connection<Root>),
+      giveBack: (connection) => this.#pool.giveBack(connection),
+    };
+    this.#historicalOwner = {
+      ...this.#owner,
+      cacheLimits: { objectsMax: options.historicalCacheSize ?? 1000, bytesMax: this.#cacheLimits.bytesMax },
+      giveBack: (connection) => this.#historicalPool.giveBack(connection),
     };
     databases.set(this.databaseName, this as unknown as DB);
   }
@@ -156,7 +193,7 @@ export class DB<Root extends object = Record<string, unknown>> {
     checkNames(options);
     const opened =
       typeof storage === 'string'
-        ? await openStorage(storage, { ...options, conflictResolver: recordConflictResolver })
+        ? await openStorage(storage, { ...storageOptions(options), conflictResolver: recordConflictResolver })
         : storage;
     try {
       opened.useConflictResolver(recordConflictResolver);
@@ -201,10 +238,13 @@ export class DB<Root extends object = Record<string, unknown>> {
     const opening = { manager: named ?? currentManager(), managerWasNamed: named !== undefined, before };
     const connection =
       before === undefined
-        ? this.#pool.take(() => new Connection<Root>(this.#owner))
-        : new Connection<Root>({ ...this.#owner, giveBack: (past) => past.discard() });
+        ? this.#pool.take(() => this.#connections.add(new Connection(this.#owner)))
+        : this.#historicalPool.take(
+            () => this.#connections.add(new Connection(this.#historicalOwner)),
+            (past) => past.before === before,
+          );
     connection.openWith(opening);
-    return connection;
+    return connection as unknown as Connection<Root>;
   }
 
   /** The storages of the databases that are open together. */
@@ -237,7 +277,7 @@ export class DB<Root extends object = Record<string, unknown>> {
 
   /** For sets of connections: one that is opened and closed together with those of other databases. */
   connectionFor(set: ConnectionSet): Connection {
-    return new Connection(this.#owner, set);
+    return this.#connections.add(new Connection(this.#owner, set));
   }
 
   /**
@@ -252,6 +292,39 @@ export class DB<Root extends object = Record<string, unknown>> {
     const connection = manager.enter(() => this.open());
     try {
       return await manager.run(() => fn(connection), options);
+    } finally {
+      connection.close();
+    }
+  }
+
+  /**
+   * Walks over a large database in flat memory, through a connection of its own that shows one view to the end: over what `source` makes of
+   * that connection, or over every object that the root reaches, once each. The objects are there to be read, while the walk is on; change
+   * them in a `transaction`, where `connection.each` walks.
+   *
+   *     for await (const [name, account] of db.each(({ root }) => root.accounts)) …
+   *     for await (const object of db.each()) …
+   *
+   * @throws as `open`, and TypeError (`ARG_FUNCTION`, `ARG_ITERABLE`), with the first step.
+   */
+  each(source?: undefined, options?: Pick<OpenOptions, 'at' | 'before'>): AsyncGenerator<Persistent, void, undefined>;
+  each<T>(
+    source: (connection: Connection<Root>) => Iterable<T> | AsyncIterable<T>,
+    options?: Pick<OpenOptions, 'at' | 'before'>,
+  ): AsyncGenerator<T, void, undefined>;
+  async *each<T>(
+    source?: (connection: Connection<Root>) => Iterable<T> | AsyncIterable<T>,
+    options: Pick<OpenOptions, 'at' | 'before'> = {},
+  ): AsyncGenerator<T | Persistent, void, undefined> {
+    if (source !== undefined && typeof source !== 'function') {
+      throw argumentTypeError('ARG_FUNCTION', `each: ${inspect(source)} is no function of a connection`);
+    }
+    const connection = this.open({
+      ...options,
+      transactionManager: new TransactionManager({ clock: this.storage.clock }),
+    });
+    try {
+      yield* connection.each<T | Persistent>(source ? source(connection) : connection.reachable());
     } finally {
       connection.close();
     }
@@ -324,7 +397,7 @@ export class DB<Root extends object = Record<string, unknown>> {
     const present = (this.storage.lastTransaction() + 1) as Tid;
     const isPresent = options.before === undefined && days === 0;
     const asked = isPresent ? present : tidFromDate(new Date(Math.max(0, atMs)));
-    const before = Math.min(asked, present, ...this.#owner.pasts.values()) as Tid;
+    const before = Math.min(asked, present, this.#connections.oldestPast() ?? present) as Tid;
     return this.storage.pack({ before, references: strongReferences, signal, onProgress });
   }
 
@@ -348,7 +421,39 @@ export class DB<Root extends object = Record<string, unknown>> {
   }
 
   set poolSize(size: number) {
+    // Dispatchers take back what they added, which may be more than somebody left there.
+    checkCount('poolSize', size < 0 ? 0 : size);
     this.#pool.size = size;
+  }
+
+  /** Connections to the past that are kept for reuse; may be changed. */
+  get historicalPoolSize(): number {
+    return this.#historicalPool.size;
+  }
+
+  set historicalPoolSize(size: number) {
+    checkCount('historicalPoolSize', size);
+    this.#historicalPool.size = size;
+  }
+
+  /** Turns every unchanged object of all connections, open or kept, into a ghost. */
+  cacheMinimize(): void {
+    for (const connection of this.#connections) connection.cacheMinimize();
+  }
+
+  /** What the caches of all connections hold, by classes. */
+  cacheDetail(): CachedClass[] {
+    return this.#connections.cachedClasses();
+  }
+
+  /** Every object in the caches of all connections. */
+  cacheExtremeDetail(): CachedObject[] {
+    return this.#connections.cachedObjects();
+  }
+
+  /** All connections, open or kept for reuse, and the sizes of their caches. */
+  connectionDebugInfo(): ConnectionInfo[] {
+    return this.#connections.info();
   }
 
   /** Objects that a connection keeps loaded; may be changed, and counts from the next trim of each cache. */
@@ -357,6 +462,7 @@ export class DB<Root extends object = Record<string, unknown>> {
   }
 
   set cacheSize(objects: number) {
+    checkCount('cacheSize', objects);
     this.#cacheLimits.objectsMax = objects;
   }
 
@@ -379,6 +485,7 @@ export class DB<Root extends object = Record<string, unknown>> {
     if (this.#databases.get(this.databaseName) === (this as unknown as DB)) this.#databases.delete(this.databaseName);
     this.#unsubscribe();
     this.#pool.clear();
+    this.#historicalPool.clear();
     await this.storage.close();
   }
 

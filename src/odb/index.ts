@@ -23,6 +23,7 @@ export {
 export { type ClassCount, type ClassStatisticsOptions, classStatistics } from './class-statistics.js';
 export { type MergeableClass, recordConflictResolver } from './connection/conflict-resolution.js';
 export { Connection } from './connection/connection.js';
+export type { CachedClass, CachedObject, ConnectionInfo } from './connection/connection-register.js';
 export type { Databases } from './connection/connection-set.js';
 export type { ExportDestination } from './connection/exporting.js';
 export type { ImportSource } from './connection/importing.js';

@@ -1,4 +1,4 @@
-import { argumentRangeError } from '../base/index.js';
+import { argumentRangeError, type Size } from '../base/index.js';
 import { registerScheme, type StorageOptions } from '../odb/index.js';
 import { type ClientOptions, ClientStorage } from './client/client-storage.js';
 
@@ -27,4 +27,7 @@ export function parseZeoUri(uri: string): { readonly address: string; readonly s
   );
 }
 
-registerScheme('zeo', (uri, options: StorageOptions) => connectUri(uri, options));
+// `cacheSize` beside it is the number of objects that the connections of the database keep.
+registerScheme('zeo', (uri, { clientCacheSize, ...options }: StorageOptions) =>
+  connectUri(uri, clientCacheSize === undefined ? options : { ...options, cacheSize: clientCacheSize as Size }),
+);

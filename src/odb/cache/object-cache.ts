@@ -131,6 +131,16 @@ export class ObjectCache {
     if (this.#freshGhosts.length > this.#limits.objectsMax) this.#releaseGhosts();
   }
 
+  /** Whether it is far enough over its limits that a walk should stop to trim it. */
+  get isOverfull(): boolean {
+    const { objectsMax, bytesMax } = this.#limits;
+    return (
+      this.loadedCount > objectsMax + objectsMax / 8 + 100 ||
+      this.#loadedBytes > bytesMax + bytesMax / 8 + 100_000 ||
+      this.#freshGhosts.length > objectsMax + 100
+    );
+  }
+
   #isOver(): boolean {
     return this.loadedCount > this.#limits.objectsMax || this.#loadedBytes > this.#limits.bytesMax;
   }

@@ -1,4 +1,4 @@
-import { Logger } from '../../base/index.js';
+import { type Clock, Logger, type Timer } from '../../base/index.js';
 
 const logger = new Logger('holdfast.pool');
 
@@ -8,19 +8,45 @@ export interface Poolable {
   discard(): void;
 }
 
+/** What a pool is made for. */
+export interface PoolOptions {
+  /** Number of those that are kept. */
+  readonly size: number;
+  /** How long one is kept that is not used, in ms. */
+  readonly timeoutMs: number;
+  readonly clock: Clock;
+  /** What is pooled, for messages: `database 'main': connections`. */
+  readonly what: string;
+}
+
+interface Idle<T> {
+  readonly item: T;
+  readonly sinceMs: number;
+}
+
 /**
  * Closed connections, kept with their caches; the most recently closed is reused first, its cache being the warmest. There
  * is no limit to the open ones, only warnings: refusing would turn a slow moment into a failure.
+ *
+ * Open ones are held weakly: one that was forgotten, rather than closed, is garbage.
  */
 export class ConnectionPool<T extends Poolable> {
   #size: number;
-  readonly #databaseName: string;
-  readonly #idle: T[] = [];
-  readonly #open = new Set<T>();
+  readonly #timeoutMs: number;
+  readonly #clock: Clock;
+  readonly #what: string;
+  /** The longest idle first. */
+  readonly #idle: Idle<T>[] = [];
+  readonly #open = new Set<WeakRef<T>>();
+  readonly #references = new WeakMap<T, WeakRef<T>>();
+  readonly #forgotten = new FinalizationRegistry<WeakRef<T>>((reference) => this.#open.delete(reference));
+  #timer: Timer | undefined;
 
-  constructor(size: number, databaseName: string) {
+  constructor({ size, timeoutMs, clock, what }: PoolOptions) {
     this.#size = size;
-    this.#databaseName = databaseName;
+    this.#timeoutMs = timeoutMs;
+    this.#clock = clock;
+    this.#what = what;
   }
 
   get size(): number {
@@ -33,44 +59,60 @@ export class ConnectionPool<T extends Poolable> {
     this.#dropSurplus();
   }
 
-  get openConnections(): Iterable<T> {
-    return this.#open;
+  /** Number of those that are kept now. */
+  get idleCount(): number {
+    return this.#idle.length;
   }
 
-  get idleConnections(): Iterable<T> {
-    return this.#idle;
-  }
-
-  /** A connection to open: the most recently closed one, else a new one. */
-  take(make: () => T): T {
-    const connection = this.#idle.pop() ?? make();
-    this.#open.add(connection);
+  /** One to open: the most recently closed one that fits, else a new one. */
+  take(make: () => T, fits: (item: T) => boolean = () => true): T {
+    const index = this.#idle.findLastIndex(({ item }) => fits(item));
+    const taken = index < 0 ? make() : (this.#idle.splice(index, 1)[0] as Idle<T>).item;
+    let reference = this.#references.get(taken);
+    if (!reference) {
+      reference = new WeakRef(taken);
+      this.#references.set(taken, reference);
+      this.#forgotten.register(taken, reference);
+    }
+    this.#open.add(reference);
     const count = this.#open.size;
     if (count === this.#size + 1) {
-      logger.warning(
-        `database '${this.#databaseName}': ${count} connections are open, the pool is made for ${this.#size}`,
-      );
+      logger.warning(`${this.#what}: ${count} are open, the pool is made for ${this.#size}`);
     } else if (count === this.#size * 2 + 1) {
-      logger.critical(
-        `database '${this.#databaseName}': ${count} connections are open, more than twice the pool's ${this.#size}: are they closed?`,
-      );
+      logger.critical(`${this.#what}: ${count} are open, more than twice the pool's ${this.#size}: are they closed?`);
     }
-    return connection;
+    return taken;
   }
 
-  /** Takes a closed connection back. */
-  giveBack(connection: T): void {
-    if (!this.#open.delete(connection)) return;
-    this.#idle.push(connection);
+  /** Takes a closed one back. */
+  giveBack(item: T): void {
+    const reference = this.#references.get(item);
+    if (!reference || !this.#open.delete(reference)) return;
+    this.#idle.push({ item, sinceMs: this.#clock.now() });
     this.#dropSurplus();
+    this.#watch();
   }
 
-  /** Drops all idle connections. */
+  /** Drops all idle ones. */
   clear(): void {
-    for (const connection of this.#idle.splice(0)) connection.discard();
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    for (const { item } of this.#idle.splice(0)) item.discard();
   }
 
   #dropSurplus(): void {
-    while (this.#idle.length > this.#size) this.#idle.shift()?.discard();
+    while (this.#idle.length > Math.max(0, this.#size)) this.#idle.shift()?.item.discard();
+  }
+
+  /** Waits until the longest idle one is to go. */
+  #watch(): void {
+    const [oldest] = this.#idle;
+    if (this.#timer || !oldest || this.#timeoutMs === Number.POSITIVE_INFINITY) return;
+    this.#timer = this.#clock.schedule(oldest.sinceMs + this.#timeoutMs - this.#clock.now(), () => {
+      this.#timer = undefined;
+      const endMs = this.#clock.now() - this.#timeoutMs;
+      while (this.#idle[0] && this.#idle[0].sinceMs <= endMs) this.#idle.shift()?.item.discard();
+      this.#watch();
+    });
   }
 }

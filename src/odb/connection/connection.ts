@@ -18,10 +18,11 @@ import type { Jar } from '../persistent/jar.js';
 import type { PersistentMapping } from '../persistent/mapping.js';
 import { Persistent } from '../persistent/persistent.js';
 import type { RecordReference } from '../serialize/references.js';
-import type { Storage } from '../storage/storage.js';
+import type { Revision, Storage } from '../storage/storage.js';
 import type { DataManager, DataManagerSavepoint, Synchronizer } from '../transaction/data-manager.js';
 import type { Transaction } from '../transaction/transaction.js';
 import { contextManager, currentManager, type TransactionManager } from '../transaction/transaction-manager.js';
+import { BoundaryLink } from './boundary-link.js';
 import { Changes } from './changes.js';
 import type { Poolable } from './connection-pool.js';
 import { ConnectionSet } from './connection-set.js';
@@ -33,6 +34,7 @@ import { ObjectLoader } from './object-loader.js';
 import { type RootView, rootView } from './root-view.js';
 import { StorageShare, storageSortKey } from './storage-share.js';
 import type { TransferOptions, TransferProgress } from './transfer.js';
+import { reachable, walk } from './walk.js';
 
 const logger = new Logger('holdfast.connection');
 
@@ -47,8 +49,6 @@ export interface ConnectionOwner {
   readonly databases: ReadonlyMap<string, DB>;
   /** Whether objects of this database may refer to objects of others. */
   readonly crossReferences: boolean;
-  /** Open connections that show the past, and before which transaction. */
-  readonly pasts: Map<object, Tid>;
   readonly detectMutations: boolean;
   /** Has the databases that are open together end each other's doubts, as far as they can. */
   settleDoubts(): Promise<void>;
@@ -78,6 +78,10 @@ export class Connection<Root extends object = Record<string, unknown>>
   readonly #storage: Storage;
   readonly #cache: ObjectCache;
   #opening: ConnectionOpening | undefined;
+  #openedMs = 0;
+  #link: BoundaryLink | undefined;
+  #isDiscarded = false;
+  #debugInfo = '';
   #invalidationCursor: number;
   #root: RootView<Root> | undefined;
   #joined = false;
@@ -148,8 +152,9 @@ export class Connection<Root extends object = Record<string, unknown>>
     return this.#storage;
   }
 
-  /** The root mapping; its keys can be used as attributes. */
+  /** The root mapping; its keys can be used as attributes. @throws ConnectionStateError after close. */
   get root(): RootView<Root> {
+    this.#requireOpen('root');
     this.#root ??= rootView<Root>(this.get(ROOT_OID) as PersistentMapping<unknown>);
     return this.#root;
   }
@@ -183,6 +188,35 @@ export class Connection<Root extends object = Record<string, unknown>>
       else for (const each of item) want(each);
     }
     await this.#storage.prefetch(oids, this.#loader.before);
+  }
+
+  /**
+   * Walks over something large in flat memory: hands on what `source` gives, and between two items, now and then, brings the cache down to
+   * its limits and lets others work. What was changed stays in memory until it is committed, or saved by a savepoint.
+   *
+   *     for await (const account of connection.each(connection.root.accounts.values())) total += account.balance;
+   *
+   * @throws TypeError (`ARG_ITERABLE`). ConnectionStateError once the connection is closed.
+   */
+  each<T>(source: Iterable<T> | AsyncIterable<T>): AsyncGenerator<T, void, undefined> {
+    this.#requireOpen('each');
+    if (
+      typeof source !== 'object' ||
+      source === null ||
+      !(Symbol.iterator in source || Symbol.asyncIterator in source)
+    ) {
+      throw argumentTypeError(
+        'ARG_ITERABLE',
+        `each: ${inspect(source, { depth: 0 })} is nothing that can be walked over`,
+      );
+    }
+    return walk(source, { cache: this.#cache, clock: this.clock, check: () => void this.#requireOpen('each') });
+  }
+
+  /** For `DB`: everything that the root reaches in this view. The view must not move meanwhile. */
+  reachable(): AsyncGenerator<Persistent, void, undefined> {
+    const object = (oid: Oid, revision: Revision) => this.#loader.take(oid, revision);
+    return reachable({ storage: this.#storage, before: this.#loader.before, object });
   }
 
   /** Asks the storages of all connections of the set for what was committed before this call, and begins a transaction that sees it. */
@@ -272,9 +306,17 @@ export class Connection<Root extends object = Record<string, unknown>>
     this.#changes.adopt(object);
   }
 
-  /** Makes the commit fail with `ReadConflictError` if another transaction changes `object` meanwhile. */
+  /**
+   * Makes the commit fail with `ReadConflictError` if another transaction changes `object` meanwhile. It is checked once, and only
+   * where something is written; it holds for the current transaction.
+   *
+   * @throws TypeError (`ARG_PERSISTENT`). InvalidObjectReference for an object of another connection. What loading throws.
+   */
   readCurrent(object: Persistent): void {
     this.#requireOpen('readCurrent');
+    if (!(object instanceof Persistent)) {
+      throw argumentTypeError('ARG_PERSISTENT', `readCurrent: ${inspect(object)} is no persistent object`);
+    }
     if (object._p_jar !== this) {
       throw new InvalidObjectReference(`readCurrent: ${describe(object)} does not belong to this connection`);
     }
@@ -534,13 +576,14 @@ export class Connection<Root extends object = Record<string, unknown>>
     this.#opening = opening;
     const { manager, before } = opening;
     this.#loader.isPast = before !== undefined;
-    if (before !== undefined) this.#owner.pasts.set(this, before);
-    manager.registerSynch(this);
+    this.#openedMs = this.now();
+    this.#link = new BoundaryLink(manager, this);
     if (!manager.explicit || manager.current) this.newTransaction();
   }
 
   /** Calls `fn` once, when the connection is closed. */
   onCloseCallback(fn: () => void): void {
+    if (typeof fn !== 'function') throw argumentTypeError('ARG_FUNCTION', `${inspect(fn)} is no function to be called`);
     this.#closeCallbacks.push(fn);
   }
 
@@ -574,10 +617,9 @@ export class Connection<Root extends object = Record<string, unknown>>
         logger.error('a close callback failed', error);
       }
     }
-    this.#opening?.manager.unregisterSynch(this);
+    this.#link?.end();
     this.#opening = undefined;
     this.#readCurrent.clear();
-    this.#owner.pasts.delete(this);
     // The others of the set are kept with the first one, and are not known to the pools of their databases.
     this.#owner.giveBack(this as unknown as Connection);
   }
@@ -588,13 +630,14 @@ export class Connection<Root extends object = Record<string, unknown>>
 
   /** For the set: lets go of all objects. */
   clear(): void {
+    this.#isDiscarded = true;
+    this.#root = undefined;
     this.#cache.clear();
   }
 
   /** For the pool: lets go of all objects, and of the connections that are kept with this one. */
   discard(): void {
     this.#set.clear();
-    this.#root = undefined;
   }
 
   /** Turns every unchanged object into a ghost. */
@@ -615,6 +658,36 @@ export class Connection<Root extends object = Record<string, unknown>>
       this.#storeCount = 0;
     }
     return counts;
+  }
+
+  /** Tells what the connection is used for, to those who look at `db.connectionDebugInfo()`. */
+  setDebugInfo(...info: readonly unknown[]): void {
+    this.#debugInfo = info.map((each) => (typeof each === 'string' ? each : inspect(each))).join(' ');
+  }
+
+  /** What `setDebugInfo` told. */
+  get debugInfo(): string {
+    return this.#debugInfo;
+  }
+
+  /** When it was opened; `undefined` while it is closed. */
+  get opened(): Date | undefined {
+    return this.#opening && new Date(this.#openedMs);
+  }
+
+  /** The connection is open, and shows revisions before this one for ever. */
+  get past(): Tid | undefined {
+    return this.#opening?.before;
+  }
+
+  /** Whether it will not be used again. */
+  get isDiscarded(): boolean {
+    return this.#isDiscarded;
+  }
+
+  /** For statistics: the objects of the cache, ghosts included. */
+  cachedObjects(): Iterable<Persistent> {
+    return this.#cache;
   }
 
   /** Loaded objects, all objects (ghosts included), and bytes of the loaded ones' records. */

@@ -52,6 +52,13 @@ export class ObjectLoader {
     return object;
   }
 
+  /** The object, loaded, of which the revision of the view is at hand. */
+  take(oid: Oid, { data, tid }: Revision): Persistent {
+    const object = this.#known(oid) ?? this.#ghost(oid, readRecord(data).className);
+    if (object._p_changed === undefined) this.#fill(object, oid, { data, serial: tid });
+    return object;
+  }
+
   /** The object that a reference means; a ghost, where it is not known yet. */
   resolve(reference: RecordReference): Persistent {
     const { databaseName } = reference;

@@ -65,6 +65,8 @@ export let internals: Internals;
 let installFields: (object: Persistent, state: Fields) => void;
 let clearManaged: (object: ManagedPersistent) => void;
 let allowChange: (object: ManagedPersistent) => void;
+let hideManaged: (object: ManagedPersistent) => void;
+let showManaged: (object: ManagedPersistent) => void;
 
 const NO_ARGUMENTS: readonly never[] = [];
 
@@ -224,7 +226,8 @@ export abstract class Persistent {
     const load = (object: Persistent): Fields => {
       const jar = object.#jar as Jar;
       if (object.#status === RESTING) {
-        if (object.#state === null && object.#setAside) object.#state = object.#setAside;
+        if (object instanceof ManagedPersistent) showManaged(object);
+        else if (object.#state === null) object.#state = object.#setAside;
         object.#setAside = undefined;
         object.#status = CLEAN;
         jar.touched(object);
@@ -401,8 +404,9 @@ export abstract class Persistent {
       },
       rest(object) {
         if (object.#status !== CLEAN) return false;
-        if (object.#state) {
-          object.#setAside = object.#state;
+        if (object instanceof ManagedPersistent) hideManaged(object);
+        else {
+          object.#setAside = object.#state as Fields;
           object.#state = null;
         }
         object.#status = RESTING;
@@ -490,6 +494,12 @@ export abstract class ManagedPersistent extends Persistent {
     internals.writable(this);
   }
 
+  /** For a class that does not call `readable` where it sees that it is loaded: makes it call. The object rests. */
+  protected hideState(): void {}
+
+  /** Takes `hideState` back. */
+  protected showState(): void {}
+
   /** Called before a change is registered; throws to refuse it. */
   protected allowChange(): void {}
 
@@ -499,6 +509,8 @@ export abstract class ManagedPersistent extends Persistent {
 
   static {
     clearManaged = (object) => object.clearState();
+    hideManaged = (object) => object.hideState();
+    showManaged = (object) => object.showState();
     allowChange = (object) => object.allowChange();
   }
 }

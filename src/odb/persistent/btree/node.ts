@@ -19,13 +19,21 @@ export abstract class NodeOwner extends ManagedPersistent {
   [CHANGE](): void {
     this.writable();
   }
+
+  protected override hideState(): void {
+    this[NODE].hide();
+  }
+
+  protected override showState(): void {
+    this[NODE].show();
+  }
 }
 
 /**
  * What a node without entries has.
  *
- * Invariant: the node of a ghost has it too, so that one that has another array is loaded, and its owner need not be asked: on the way
- * down a large tree that is one look at memory less for each node.
+ * Invariant: the node of a ghost, and of an object that rests, has it too, so that one that has another array is loaded, and its owner need
+ * not be asked: on the way down a large tree that is one look at memory less for each node.
  */
 const NONE: never[] = [];
 Object.freeze(NONE);
@@ -43,6 +51,8 @@ export class LeafNode<K = unknown, V = unknown> {
   values: V[] | undefined;
   /** The leaf that follows in the tree. */
   next: LeafNode<K, V> | undefined = undefined;
+  /** The keys, while the owner rests. */
+  #hidden: K[] | undefined = undefined;
 
   constructor(
     readonly owner: NodeOwner,
@@ -69,6 +79,17 @@ export class LeafNode<K = unknown, V = unknown> {
 
   clear(): void {
     this.set(NONE, this.hasValues ? NONE : undefined, undefined);
+    this.#hidden = undefined;
+  }
+
+  hide(): void {
+    this.#hidden = this.keys;
+    this.keys = NONE;
+  }
+
+  show(): void {
+    this.keys = this.#hidden ?? this.keys;
+    this.#hidden = undefined;
   }
 
   insertAt(index: number, key: K, value: V): void {
@@ -95,6 +116,8 @@ export class BranchNode<K = unknown, V = unknown> {
   readonly isLeaf = false;
   separators: K[] = NONE;
   children: Node<K, V>[] = NONE;
+  /** The children, while the owner rests. */
+  #hidden: Node<K, V>[] | undefined = undefined;
 
   constructor(readonly owner: NodeOwner) {}
 
@@ -113,6 +136,17 @@ export class BranchNode<K = unknown, V = unknown> {
 
   clear(): void {
     this.set(NONE, NONE);
+    this.#hidden = undefined;
+  }
+
+  hide(): void {
+    this.#hidden = this.children;
+    this.children = NONE;
+  }
+
+  show(): void {
+    this.children = this.#hidden ?? this.children;
+    this.#hidden = undefined;
   }
 
   /** Puts a child behind the one at `index`. */

@@ -148,6 +148,8 @@ export class EntryWalk<K, V, T> implements IterableIterator<T> {
     const keys = this.#keys;
     const lastKey = keys[this.#isReverse ? this.#index + 1 : this.#index - 1] as K;
     leaf.use();
+    // The leaf was put to rest, and is as it was.
+    if (leaf.keys === keys && this.#index !== this.#end) return { leaf, index: this.#index };
     if (this.#isReverse) {
       return this.#isLastLeaf && leaf.keys === keys ? undefined : this.#tree.placeUpTo(lastKey, true);
     }

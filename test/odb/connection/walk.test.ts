@@ -1,0 +1,169 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import {
+  BTree,
+  ConnectionStateError,
+  DB,
+  type Persistent,
+  PersistentList,
+  type Tid,
+  transaction,
+  WeakReference,
+} from 'holdfast/odb';
+import { Account } from './bank.js';
+
+const WALKER = fileURLToPath(new URL('./walking-process.js', import.meta.url));
+
+interface Root {
+  tree: BTree<string, Account>;
+  list: PersistentList<Account>;
+  weak: WeakReference<Account>;
+}
+
+const COUNT = 1200;
+
+/** Runs a test with a database of 1,200 accounts in a tree, the first of them in a list too, and a small cache. */
+function walkTest(name: string, fn: (db: DB<Root>) => Promise<void>): void {
+  test(name, () =>
+    transaction.isolate(async () => {
+      const db = await DB.open<Root>('memory:', { cacheSize: 50 });
+      await db.transaction((connection) => {
+        const { root } = connection;
+        root.tree = new BTree();
+        for (let i = 0; i < COUNT; i++) root.tree.set(String(i).padStart(5, '0'), new Account(`a${i}`));
+        root.list = new PersistentList([root.tree.get('00000') as Account]);
+        const weak = new Account('weakly reached');
+        connection.add(weak);
+        root.weak = new WeakReference(weak);
+      });
+      await fn(db);
+      await db.close();
+    }),
+  );
+}
+
+walkTest('db.each walks over what a function makes of the root, in its order, in one view', async (db) => {
+  const keys: string[] = [];
+  for await (const [key, account] of db.each(({ root }) => root.tree)) {
+    assert.equal(account.owner, `a${Number(key)}`);
+    assert.equal(account.balance, 0);
+    if (keys.length === 0) await db.transaction(({ root }) => root.tree.get('01000')?.deposit(5));
+    keys.push(key);
+  }
+  assert.equal(keys.length, COUNT);
+  assert.deepEqual(keys, [...keys].sort());
+});
+
+walkTest('db.each walks over everything that the root reaches, once each, loaded', async (db) => {
+  const seen = new Map<number, Persistent>();
+  for await (const object of db.each()) {
+    assert.ok(!seen.has(Number(object._p_oid)));
+    assert.notEqual(object._p_state, 'ghost');
+    seen.set(Number(object._p_oid), object);
+  }
+  const owners = [...seen.values()].flatMap((object) => (object instanceof Account ? [object.constructor.name] : []));
+  assert.equal(owners.length, COUNT, 'what is only weakly reached is not walked over');
+  assert.ok(seen.has(0));
+});
+
+walkTest('db.each shows the past as well', async (db) => {
+  const before = (db.lastTransaction() + 1) as Tid;
+  await db.transaction(({ root }) => {
+    root.tree.clear();
+    root.list.pop();
+  });
+  const count = async (options: { before?: Tid }) => {
+    let accounts = 0;
+    for await (const object of db.each(undefined, options)) if (object instanceof Account) accounts++;
+    return accounts;
+  };
+  assert.deepEqual([await count({ before }), await count({})], [COUNT, 0]);
+});
+
+walkTest('the cache is held to its size while a walk goes on, and the connection closed when it ends', async (db) => {
+  let loadedMax = 0;
+  for await (const account of db.each(({ root }) => root.tree.values())) {
+    assert.equal(typeof account.owner, 'string');
+    loadedMax = Math.max(loadedMax, ...db.connectionDebugInfo().map(({ loaded }) => loaded));
+    if (account.owner === 'a1000') break;
+  }
+  assert.ok(loadedMax < 300, String(loadedMax));
+  assert.deepEqual(
+    db.connectionDebugInfo().filter(({ opened }) => opened),
+    [],
+  );
+});
+
+walkTest('objects of a walk belong to its connection: they cannot be changed, nor loaded after it', async (db) => {
+  let last: Account | undefined;
+  for await (const account of db.each(({ root }) => root.tree.values())) {
+    last = account;
+    assert.throws(() => account.deposit(1), ConnectionStateError);
+    break;
+  }
+  last?._p_deactivate();
+  assert.throws(() => last?.owner, ConnectionStateError);
+});
+
+walkTest('connection.each walks within a transaction, which may change what it meets', async (db) => {
+  await db.transaction(async (connection) => {
+    let count = 0;
+    for await (const account of connection.each(connection.root.tree.values())) {
+      account.deposit(1);
+      // Saved, the changes need not stay in memory.
+      if (++count % 100 === 0) transaction.savepoint();
+      assert.ok(connection.cacheCounts.loaded < 400, String(connection.cacheCounts.loaded));
+    }
+  });
+  let sum = 0;
+  for await (const account of db.each(({ root }) => root.tree.values())) sum += account.balance;
+  assert.equal(sum, COUNT);
+});
+
+walkTest('what is asynchronous can be walked over too; what is nothing of the kind is refused', async (db) => {
+  const connection = db.open();
+  async function* numbers(): AsyncGenerator<number> {
+    for (let i = 0; i < 1100; i++) yield i;
+  }
+  let sum = 0;
+  for await (const n of connection.each(numbers())) sum += n;
+  assert.equal(sum, (1100 * 1099) / 2);
+  assert.throws(() => connection.each(5 as never), { code: 'ARG_ITERABLE' });
+  await assert.rejects(async () => db.each('tree' as never).next(), { code: 'ARG_FUNCTION' });
+  const walk = connection.each(connection.root.tree.values());
+  await walk.next();
+  connection.close();
+  await assert.rejects(async () => {
+    for (let i = 0; i < COUNT; i++) await walk.next();
+  }, ConnectionStateError);
+  assert.throws(() => connection.each([]), ConnectionStateError);
+});
+
+test('memory stays flat while ten times what the cache holds is walked over', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'holdfast-walk-'));
+  try {
+    const [count, cacheSize] = [20_000, 2000];
+    const args = ['--max-old-space-size=256', WALKER, String(count), String(cacheSize), join(directory, 'walk.fs')];
+    const { stdout } = await promisify(execFile)(process.execPath, args);
+    const { heapBefore, ...walks } = JSON.parse(stdout) as { heapBefore: number } & Record<
+      string,
+      { count: number; sum: number; heapMax: number; cachedMax: number }
+    >;
+    for (const [name, walk] of Object.entries(walks)) {
+      assert.equal(walk.count, count, name);
+      assert.equal(walk.sum, (count * (count - 1)) / 2, name);
+      // All of the leaves loaded are 15 MB, and their ghosts alone 6 MB.
+      const grown = (walk.heapMax - heapBefore) / 1e6;
+      assert.ok(grown < 5, `${name}: ${grown.toFixed(1)} MB more`);
+      assert.ok(walk.cachedMax < 4 * cacheSize, `${name}: ${walk.cachedMax} objects`);
+    }
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+});
