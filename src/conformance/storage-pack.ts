@@ -126,6 +126,34 @@ export function testPack(suite: StorageSuite): void {
     assert.throws(() => fresh.load(b._p_oid as Oid), POSKeyError);
   });
 
+  group.test(
+    'after a pack to an earlier time, what the one before it packed away is not taken for lost',
+    ['pack'],
+    async (subject) => {
+      const { storage } = subject;
+      const site = await Site.open(storage);
+      const before = await site.commit((root) => root.set('a', 1));
+      const made = await site.commit((root) => root.set('b', node('b')).set('c', 1));
+      await site.commit((root) => root.delete('b'));
+      await site.db.pack();
+      await storage.pack({ before, references: strongReferences });
+      const tids = (await transactions(storage)).map(({ tid }) => tid);
+      assert.equal(tids.at(-1), storage.lastTransaction());
+      assert.ok(!tids.includes(made) || (await transactions(storage, made, made))[0]?.records.length === 0);
+    },
+  );
+
+  group.test('an object that an undo has removed is no hindrance', ['pack', 'undo'], async (subject) => {
+    const { storage } = subject;
+    const site = await Site.open(storage);
+    const made = await site.commit((root) => root.set('a', node('a')));
+    site.db.undo(made, site.manager.get());
+    await site.manager.commit();
+    await storage.pack({ before: made, references: strongReferences });
+    await site.db.pack();
+    await site.commit((root) => root.set('b', 1));
+  });
+
   group.test('what was written since the time stays, with what it reaches', ['pack'], async (subject) => {
     const { storage } = subject;
     const site = await Site.open(storage);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import type { InvalidationListener, Oid, Storage, Tid } from '../odb/index.js';
-import { change, commit, make, snapshot, text } from './commits.js';
+import type { InvalidationListener, Oid, Storage, StorageTransaction, Tid } from '../odb/index.js';
+import { begin, change, commit, make, snapshot, text } from './commits.js';
 import { Group, type StorageSuite } from './subject.js';
 
 /** What several clients see of each other: invalidations, and races named after what they would break. */
@@ -75,6 +75,33 @@ export function testRaces(suite: StorageSuite): void {
       assert.equal(text(reader.load(oid).data), `${i}`);
       assert.equal(text(snapshot(reader, [oid])[0]?.data ?? Buffer.from('')), `${i}`);
     }
+  });
+
+  group.test('those who wait for the end of a vote come one after the other', [], async (subject) => {
+    const { storage } = subject;
+    const { oids } = await make(storage, ['0', '0', '0', '0']);
+    const [first, second, third, fourth] = oids.map((oid) => begin(storage, [[oid, storage.load(oid).tid, '1']])) as [
+      StorageTransaction,
+      StorageTransaction,
+      StorageTransaction,
+      StorageTransaction,
+    ];
+    await storage.tpcVote(first);
+    let isThirdVoted = false;
+    const voting = storage.tpcVote(second);
+    const votingThird = storage.tpcVote(third).then(() => {
+      isThirdVoted = true;
+    });
+    const committing = storage.commit(fourth);
+    const tids = [await storage.tpcFinish(first)];
+    await voting;
+    for (let i = 0; i < 20; i++) await new Promise(setImmediate);
+    assert.ok(!isThirdVoted, 'a vote waits for the end of the one before it');
+    tids.push(await storage.tpcFinish(second));
+    await votingThird;
+    tids.push(await storage.tpcFinish(third));
+    await committing;
+    assert.deepEqual(tids, [...tids].sort());
   });
 
   group.test('lost update: what many raise has in the end been raised by each', [], async (subject) => {

@@ -492,13 +492,10 @@ export class Connection<Root extends object = Record<string, unknown>>
     return storageSortKey(this.#storage, this.databaseName);
   }
 
+  /** Takes the changes back; of the whole transaction, or of all since a savepoint that is older than the first one. */
   abort(_transaction: Transaction): void {
     this.#changes.abort();
-    this.#forgetTransaction();
-  }
-
-  #forgetTransaction(): void {
-    this.#readCurrent.clear();
+    // What was to be current has to stay so until the transaction ends: the next one begins without it.
     this.#joined = false;
   }
 
@@ -522,8 +519,16 @@ export class Connection<Root extends object = Record<string, unknown>>
     return this.#handover?.decides ?? false;
   }
 
-  async tpcFinish(): Promise<Tid | undefined> {
-    const tid = await (this.#handover as Handover).finish();
+  async tpcFinish(transaction: Transaction): Promise<Tid | undefined> {
+    let tid: Tid | undefined;
+    try {
+      tid = await (this.#handover as Handover).finish();
+    } catch (error) {
+      // The disk failed after the vote: nothing is under way any more, and the objects are as they were.
+      this.#handover = undefined;
+      this.abort(transaction);
+      throw error;
+    }
     this.#committed();
     return tid;
   }
@@ -546,7 +551,8 @@ export class Connection<Root extends object = Record<string, unknown>>
   #committed(): void {
     this.#handover = undefined;
     this.#changes.forget();
-    this.#forgetTransaction();
+    this.#readCurrent.clear();
+    this.#joined = false;
   }
 
   async tpcAbort(transaction: Transaction): Promise<void> {

@@ -147,6 +147,7 @@ export class CommitCoordinator {
 
   /** Vote and finish in one step. */
   async commit(request: CommitRequest): Promise<CommitOutcome> {
+    // Ordering: looked at again after the wait: whoever waited too may have come first.
     while (this.#voted) await this.#turn();
     let accepted: AcceptedTransaction;
     try {

@@ -225,6 +225,27 @@ bankTest('readCurrent makes a commit fail when another changed what was only rea
   connection.close();
 });
 
+bankTest(
+  'what was to be current has to be so after a rollback to a savepoint that is older than all changes',
+  async (db) => {
+    const connection = db.open();
+    const { root } = connection;
+    connection.readCurrent(root.ada);
+    const savepoint = transaction.savepoint();
+    root.bob.deposit(1);
+    savepoint.rollback();
+    root.bob.deposit(2);
+    await db.transaction((other) => other.root.ada.deposit(5));
+    await assert.rejects(transaction.commit(), ReadConflictError);
+    transaction.abort();
+    // It is forgotten with the transaction.
+    root.bob.deposit(2);
+    await db.transaction((other) => other.root.ada.deposit(5));
+    await transaction.commit();
+    connection.close();
+  },
+);
+
 bankTest('write skew passes without readCurrent', async (db) => {
   const connection = db.open();
   if (connection.root.ada.balance === 0) connection.root.bob.deposit(1);

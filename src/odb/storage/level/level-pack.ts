@@ -87,8 +87,10 @@ export class LevelPack implements PackBackend {
   }
 
   async *sweep(before: Tid, decide: (oid: Oid) => boolean): AsyncGenerator<number> {
+    // What a former pack has dropped may be younger.
+    const packed = Math.max(before, this.#reader.packedTid);
     const mark = () =>
-      this.#writer.writeBeside((batch) => batch.put(bookkeepingKey('packed'), encodeNumbers([before])));
+      this.#writer.writeBeside((batch) => batch.put(bookkeepingKey('packed'), encodeNumbers([packed])));
     // Ordering: before the first object is gone, so that it is not taken for lost.
     await mark();
     for await (const entries of this.#entries()) {

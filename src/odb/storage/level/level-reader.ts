@@ -87,7 +87,7 @@ export class LevelReader {
   /** The revision with this number, which the transaction `tid` wrote; `undefined` when it was trimmed or packed. @throws CorruptionError. */
   revision(oid: Oid, n: number, tid: Tid): StoredRevision | undefined {
     const current = this.current(oid);
-    if (!current && tid < this.#bookkept('packed')) return undefined;
+    if (!current && tid < this.packedTid) return undefined;
     if (!current || n > current.n) throw lost(oid, n);
     if (current.n === n) return current;
     const value = this.olderValue(oid, n);
@@ -176,6 +176,11 @@ export class LevelReader {
   /** What transactions up to this one superseded was trimmed from history. @throws CorruptionError. */
   get trimmedTid(): Tid {
     return this.#bookkept('trimmed');
+  }
+
+  /** What no transaction from this one on has written may have been packed away. @throws CorruptionError. */
+  get packedTid(): Tid {
+    return this.#bookkept('packed');
   }
 
   #bookkept(name: 'trimmed' | 'packed'): Tid {

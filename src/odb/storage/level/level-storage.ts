@@ -10,6 +10,7 @@ import type { PackBackend } from '../pack/pack.js';
 import type {
   DataRecord,
   HistoryEntry,
+  PackOptions,
   Revision,
   StorageAttachment,
   StorageSupports,
@@ -237,7 +238,7 @@ export class LevelStorage extends BaseStorage {
     return this.#lastTid;
   }
 
-  protected override findOutcome(commitId: Uint8Array): Tid | undefined {
+  protected override async findOutcome(commitId: Uint8Array): Promise<Tid | undefined> {
     const decision = this.#getSync(decisionKey(commitId), 'the outcome of a commit');
     if (decision !== undefined) return this.#publishedTid(decision);
     const since = tidFromDate(new Date(Math.max(0, this.clock.now() - OUTCOME_AGE_MAX_MS)));
@@ -246,6 +247,8 @@ export class LevelStorage extends BaseStorage {
       const value = this.#getSync(commitIdKey(period, commitId), 'the outcome of a commit');
       if (value !== undefined) return this.#publishedTid(value);
     }
+    // Crash: a write whose sync failed may stand in the log, and be found at the next open.
+    await this.#writer.settleDoubt();
     return undefined;
   }
 
@@ -368,6 +371,14 @@ export class LevelStorage extends BaseStorage {
     } catch (error) {
       // What stays reserved is lost, no more.
       logger.warning('reserved oids could not be given back', error);
+    }
+  }
+
+  override async pack(options: PackOptions): Promise<void> {
+    try {
+      await super.pack(options);
+    } catch (error) {
+      throw levelError(error, this.name);
     }
   }
 

@@ -148,13 +148,27 @@ export class LevelWriter {
    * Writes what is no commit, between commits. With `isLazy` it does not wait for the disk: a crash may take it back, with all that was
    * written after it, and never without that.
    *
-   * @throws StorageError while a failed commit is in the way: to take writes up again is the business of the next one.
+   * @throws StorageError when it fails, and while a failed write is in the way: to take writes up again is the business of the next commit.
    */
   writeBeside(put: (batch: Batch) => void, { isLazy = false } = {}): Promise<void> {
     return this.#alone(async () => {
       if (this.#isLogInDoubt) throw new StorageError('a write has failed before');
-      await this.#writeBatch(put, isLazy);
+      try {
+        await this.#writeBatch(put, isLazy);
+      } catch (error) {
+        if (error instanceof StorageError) throw error;
+        throw new StorageError(`${this.#directory.levelFolder} cannot be written (${String(error)})`, { cause: error });
+      }
     });
+  }
+
+  /**
+   * Resolves once it is certain that a write that failed is not there, and never will be.
+   *
+   * @throws StorageError when that shows at the next open only.
+   */
+  settleDoubt(): Promise<void> {
+    return this.#isLogInDoubt ? this.#alone(() => this.#renewLog()) : Promise.resolve();
   }
 
   /** Resolves when nothing is being written. */

@@ -7,7 +7,7 @@ import { OidSet } from './oid-set.js';
 export interface Graph {
   /** All revisions of an object that are kept; nothing for one that is not there. */
   revisions(oid: Oid): Iterable<Uint8Array>;
-  /** The oids that a record references and keeps alive. */
+  /** The oids that a record references and keeps alive: none where it removes the object. */
   references(data: Uint8Array): Iterable<Oid>;
 }
 
@@ -104,7 +104,6 @@ export class Marking implements CommitGuard {
     const reached = new Set<Oid>();
     for (const { oid, data } of records) {
       this.#written.add(oid);
-      if (data.length === 0) continue;
       for (const to of this.#graph.references(data)) if (!this.#marked.has(to)) reached.add(to);
     }
     if (this.#isComplete) this.#follow(reached);

@@ -55,7 +55,11 @@ export interface PackCommits {
  */
 export async function pack(backend: PackBackend, commits: PackCommits, options: PackOptions): Promise<void> {
   const { before, references, keeps, signal, onProgress } = options;
-  const graph: Graph = { revisions: (oid) => backend.revisions(oid), references };
+  const graph: Graph = {
+    revisions: (oid) => backend.revisions(oid),
+    // A transaction may have removed the object.
+    references: (data) => (data.length > 0 ? references(data) : []),
+  };
   const marking = new Marking(graph);
   try {
     await commits.begin(marking);

@@ -1,0 +1,132 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { DB, StorageError, TransactionManager } from 'holdfast/odb';
+import { setLogSink } from '#src/base/index.js';
+import { LevelStorage } from '#src/odb/storage/level/level-storage.js';
+import { Scheduler } from './scheduler.js';
+import { SimDisk } from './sim-disk.js';
+import { noFaults } from './sim-level.js';
+
+/** A database on a simulated disk, and what makes time go on there. */
+class Broken {
+  readonly scheduler = new Scheduler(1);
+  readonly disk = new SimDisk(this.scheduler);
+  readonly manager = new TransactionManager({ clock: this.scheduler });
+  storage!: LevelStorage;
+  db!: DB;
+
+  /** Takes steps until the promise settles. */
+  async until<T>(promise: Promise<T>): Promise<T> {
+    let isSettled = false;
+    promise.then(
+      () => {
+        isSettled = true;
+      },
+      () => {
+        isSettled = true;
+      },
+    );
+    while (!isSettled) assert.ok((await this.scheduler.step()) || isSettled, 'nobody waits for what will never come');
+    return promise;
+  }
+
+  async open(): Promise<void> {
+    this.storage = await this.until(LevelStorage.open('simulated', { clock: this.scheduler }, this.disk));
+    this.db = await this.until(DB.open(this.storage));
+  }
+}
+
+function brokenTest(name: string, fn: (broken: Broken) => Promise<void>): void {
+  test(name, async () => {
+    const formerSink = setLogSink(() => {});
+    const broken = new Broken();
+    try {
+      await broken.open();
+      await fn(broken);
+      Object.assign(broken.disk.faults, noFaults());
+      await broken.until(broken.db.close());
+    } finally {
+      setLogSink(formerSink);
+    }
+  });
+}
+
+brokenTest('a connection can be used again after a finish that failed', async (broken) => {
+  const { manager, db, disk } = broken;
+  const connection = db.open({ transactionManager: manager });
+  connection.root['name'] = 'a';
+  manager.join({
+    sortKey: () => '~~',
+    abort: () => undefined,
+    tpcBegin: () => undefined,
+    commit: () => undefined,
+    tpcVote: async () => {
+      disk.faults.appendFails = 1;
+    },
+    tpcFinish: async () => undefined,
+    tpcAbort: async () => undefined,
+  });
+  await assert.rejects(broken.until(manager.commit()), StorageError);
+  manager.abort();
+  disk.faults.appendFails = 0;
+  assert.equal(connection.root['name'], undefined);
+  connection.root['name'] = 'b';
+  await broken.until(manager.commit());
+  assert.equal(connection.root['name'], 'b');
+  connection.close();
+});
+
+brokenTest(
+  'what became of a commit whose sync failed is told when it is known: after the next open',
+  async (broken) => {
+    const { manager, disk, scheduler } = broken;
+    const commitIds: Uint8Array[] = [];
+    const { tpcBegin } = broken.storage;
+    broken.storage.tpcBegin = (transaction) => {
+      commitIds.push(transaction.commitId);
+      tpcBegin.call(broken.storage, transaction);
+    };
+    const connection = broken.db.open({ transactionManager: manager });
+    disk.faults.syncFails = 1;
+    connection.root['name'] = 'a';
+    await assert.rejects(broken.until(manager.commit()), StorageError);
+    manager.abort();
+    const [commitId] = commitIds as [Uint8Array];
+    await assert.rejects(broken.until(broken.storage.outcome(commitId)), StorageError);
+    scheduler.forget();
+    disk.crash();
+    await broken.open();
+    const found = broken.db.open({ transactionManager: new TransactionManager() }).root['name'];
+    const outcome = await broken.until(broken.storage.outcome(commitId));
+    assert.equal(found, outcome === undefined ? undefined : 'a');
+  },
+);
+
+brokenTest('what became of a commit that could not be appended is told at once', async (broken) => {
+  const { manager, disk, storage } = broken;
+  const commitId = new Uint8Array(16).fill(7);
+  const connection = broken.db.open({ transactionManager: manager });
+  const transaction = { commitId, user: '', description: '', extension: new Uint8Array(0) };
+  disk.faults.appendTears = 1;
+  storage.tpcBegin(transaction);
+  storage.store(transaction, storage.newOid(), 0 as never, Buffer.from('x'));
+  await assert.rejects(broken.until(storage.commit(transaction)), StorageError);
+  await storage.tpcAbort(transaction);
+  disk.faults.appendTears = 0;
+  assert.equal(await broken.until(storage.outcome(commitId)), undefined);
+  connection.root['name'] = 'a';
+  await broken.until(manager.commit());
+  connection.close();
+});
+
+brokenTest('a pack that meets a broken disk says so as a StorageError', async (broken) => {
+  const { disk, db } = broken;
+  for (const fault of ['readFails', 'appendFails'] as const) {
+    disk.faults[fault] = 1;
+    await assert.rejects(broken.until(db.pack()), (error: Error) => {
+      assert.ok(error instanceof StorageError && error.cause instanceof Error);
+      return true;
+    });
+    disk.faults[fault] = 0;
+  }
+});

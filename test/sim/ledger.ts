@@ -1,0 +1,489 @@
+import {
+  CommitUncertainError,
+  type Oid,
+  type PackOptions,
+  POSKeyError,
+  ROOT_OID,
+  readRecord,
+  type StorageTransaction,
+  strongReferences,
+  type Tid,
+  tidFromDate,
+} from 'holdfast/odb';
+import { OUTCOME_AGE_MAX_MS } from '#src/odb/limits.js';
+import type { LevelStorage } from '#src/odb/storage/level/level-storage.js';
+import { OidSet } from '#src/odb/storage/pack/oid-set.js';
+import { type Checker, CheckFailed } from './check-failed.js';
+import type { Scheduler } from './scheduler.js';
+
+/** Classes whose records a merge may have made: what is committed need not be what was stored. */
+const MERGED_CLASS = /^holdfast\./;
+
+/** The clock on the wall is set back by no more than this. */
+export const CLOCK_STEP_MAX_MS = 60_000;
+
+/** What became of a commit, as far as anybody was told. */
+type Fate =
+  /** It was asked for; no answer came. */
+  | 'open'
+  /** Acknowledged. */
+  | 'committed'
+  /** Refused: it must never be seen. */
+  | 'refused'
+  /** The write failed: it may be found at the next open. */
+  | 'doubtful';
+
+/** A commit that was asked for. */
+interface Intent {
+  readonly commitId: Uint8Array;
+  readonly description: string;
+  readonly stores: Map<Oid, Uint8Array>;
+  readonly begunMs: number;
+  isUndo: boolean;
+  isAsked: boolean;
+  fate: Fate;
+  tid: Tid | undefined;
+  /** The storage said that it did not happen, and never will. */
+  isDenied: boolean;
+}
+
+interface LedgerRevision {
+  readonly tid: Tid;
+  /** `undefined`: the object was removed. */
+  data: Uint8Array | undefined;
+  /** What it keeps alive. */
+  references: readonly Oid[];
+  /** Whether its data are known: a storage that is being closed publishes, and cannot be read any more. */
+  isKnown: boolean;
+}
+
+/** A pack that is under way. */
+interface PackWatch {
+  readonly before: Tid;
+  /** Revisions and intents from here on came meanwhile. */
+  readonly intentsBegin: number;
+}
+
+/**
+ * Everything that a storage was asked for, has promised and has shown, over all crashes; and whether that agrees.
+ */
+export class Ledger {
+  readonly #scheduler: Scheduler;
+  #isClosing = false;
+  readonly #keepMs: number | undefined;
+  readonly #intents: Intent[] = [];
+  /** Those that were to be committed or voted, by the oids that they store. */
+  readonly #asked = new Map<string, Intent[]>();
+  readonly #byTransaction = new Map<StorageTransaction, Intent>();
+  readonly #revisions = new Map<Oid, LedgerRevision[]>();
+  readonly #published: Tid[] = [];
+  readonly #descriptions = new Map<Tid, string>();
+  readonly #oids = new OidSet();
+  /** Garbage that was packed away. */
+  readonly #gone = new Set<Oid>();
+  /** What was superseded before this may be gone. */
+  #packedTid = 0 as Tid;
+  #packs = 0;
+
+  constructor(scheduler: Scheduler, keepMs: number | undefined) {
+    this.#scheduler = scheduler;
+    this.#keepMs = keepMs;
+  }
+
+  /** The first promise that was found broken: who is told of it within a storage may not be able to throw it further. */
+  failure: CheckFailed | undefined;
+
+  /** The newest transaction that was acknowledged. */
+  acknowledgedTid = 0 as Tid;
+
+  /** Tells of each transaction that is known to be committed: by the answer to it, or because it was found after a crash. */
+  onCommitted: ((description: string, tid: Tid) => void) | undefined;
+
+  get commitCount(): number {
+    return this.#published.length;
+  }
+
+  get lastTid(): Tid {
+    return this.#published.at(-1) ?? (0 as Tid);
+  }
+
+  /** A transaction that was published, at random. */
+  somePublished(): Tid | undefined {
+    return this.#published.length === 0 ? undefined : this.#scheduler.pick(this.#published);
+  }
+
+  /** What transactions before this one superseded may be gone. */
+  get horizon(): Tid {
+    const kept = this.#keepMs === undefined ? 0 : this.#scheduler.latestMs - this.#keepMs;
+    return Math.max(this.#packedTid, kept > 0 ? tidFromDate(new Date(kept)) : 0) as Tid;
+  }
+
+  // ---------------------------------------------------------------- listening
+
+  /** Listens to what a storage is asked for, and to what it tells: before anybody else does. */
+  listen(storage: LevelStorage): void {
+    const { tpcBegin, store, undo, commit, tpcVote, tpcFinish, newOid, pack, close } = storage;
+    this.#isClosing = false;
+    storage.close = () => {
+      this.#isClosing = true;
+      return close.call(storage);
+    };
+    storage.tpcBegin = (transaction) => {
+      const { commitId, description } = transaction;
+      const intent: Intent = {
+        commitId,
+        description,
+        stores: new Map(),
+        begunMs: this.#scheduler.latestMs,
+        isUndo: false,
+        isAsked: false,
+        fate: 'open',
+        tid: undefined,
+        isDenied: false,
+      };
+      this.#intents.push(intent);
+      this.#byTransaction.set(transaction, intent);
+      tpcBegin.call(storage, transaction);
+    };
+    storage.store = (transaction, oid, serial, data) => {
+      this.#intent(transaction).stores.set(oid, data);
+      store.call(storage, transaction, oid, serial, data);
+    };
+    storage.undo = (transaction, tid) => {
+      this.#intent(transaction).isUndo = true;
+      undo.call(storage, transaction, tid);
+    };
+    storage.commit = async (transaction) => {
+      const outcome = await this.#decided(transaction, commit.call(storage, transaction));
+      this.#acknowledged(transaction, outcome.tid, outcome.resolved);
+      return outcome;
+    };
+    let resolved: readonly Oid[] = [];
+    storage.tpcVote = async (transaction) => {
+      const outcome = await this.#decided(transaction, tpcVote.call(storage, transaction));
+      resolved = outcome.resolved;
+      return outcome;
+    };
+    storage.tpcFinish = async (transaction) => {
+      const tid = await this.#decided(transaction, tpcFinish.call(storage, transaction));
+      this.#acknowledged(transaction, tid, resolved);
+      return tid;
+    };
+    storage.newOid = () => {
+      const oid = newOid.call(storage);
+      if (!this.#oids.add(oid)) this.#fail('oids', `oid ${oid} was given twice`);
+      return oid;
+    };
+    storage.pack = (options) => this.#pack(storage, options, () => pack.call(storage, options));
+    storage.subscribe({
+      invalidate: (tid, oids) => {
+        const description = this.#descriptionOf(tid, oids);
+        this.#publish(
+          tid,
+          description,
+          oids.map((oid) => [oid, this.#isClosing ? undefined : dataOf(storage, oid, tid)] as const),
+        );
+      },
+      invalidateAll: (tid) => {
+        this.#fail('tids', `everything was said to have changed, up to ${tid}: nothing was missed`);
+      },
+    });
+  }
+
+  /** A promise was broken. */
+  #fail(checker: Checker, message: string, options?: { cause?: unknown }): never {
+    const failure = new CheckFailed(checker, message, options);
+    this.failure ??= failure;
+    throw failure;
+  }
+
+  #intent(transaction: StorageTransaction): Intent {
+    return this.#byTransaction.get(transaction) as Intent;
+  }
+
+  async #decided<T>(transaction: StorageTransaction, decision: Promise<T>): Promise<T> {
+    const intent = this.#intent(transaction);
+    if (!intent.isAsked) {
+      intent.isAsked = true;
+      const key = oidsText([...intent.stores.keys()]);
+      const others = this.#asked.get(key);
+      if (others) others.push(intent);
+      else this.#asked.set(key, [intent]);
+    }
+    try {
+      return await decision;
+    } catch (error) {
+      const { cause } = error as Error;
+      intent.fate = cause === undefined && !(error instanceof CommitUncertainError) ? 'refused' : 'doubtful';
+      throw error;
+    }
+  }
+
+  #acknowledged(transaction: StorageTransaction, tid: Tid, resolved: readonly Oid[]): void {
+    const intent = this.#intent(transaction);
+    intent.fate = 'committed';
+    intent.tid = tid;
+    if (this.#descriptions.has(tid)) this.#descriptions.set(tid, intent.description);
+    else {
+      this.#fail('tids', `${intent.description} was acknowledged as ${tid}, which was not published`);
+    }
+    this.acknowledgedTid = Math.max(this.acknowledgedTid, tid) as Tid;
+    this.onCommitted?.(intent.description, tid);
+    for (const [oid, data] of intent.stores) {
+      const revision = this.#revisions.get(oid)?.find((each) => each.tid === tid);
+      const isRight = revision && (!revision.isKnown || resolved.includes(oid) || sameBytes(revision.data, data));
+      if (!isRight) this.#fail('durability', `${intent.description} stored oid ${oid}; ${tid} has it otherwise`);
+    }
+  }
+
+  /** Which commit this may be: one that is under way and stores just that. */
+  #descriptionOf(tid: Tid, oids: readonly Oid[]): string {
+    const isOpen = ({ fate, tid }: Intent) => fate === 'open' && tid === undefined;
+    const asked = this.#asked.get(oidsText(oids)) ?? [];
+    const intent =
+      asked.findLast(isOpen) ?? this.#intents.findLast((each) => each.isUndo && each.isAsked && isOpen(each));
+    return (
+      intent?.description ?? this.#fail('tids', `${tid} was published, and nobody had asked for it (oids ${oids})`)
+    );
+  }
+
+  #publish(tid: Tid, description: string, records: readonly (readonly [Oid, Uint8Array | undefined])[]): void {
+    const last = this.lastTid;
+    if (tid <= last) this.#fail('tids', `${tid} was published after ${last}`);
+    this.#published.push(tid);
+    this.#descriptions.set(tid, description);
+    for (const [oid, data] of records) {
+      const revisions = this.#revisions.get(oid);
+      const revision = { tid, ...contentOf(data), isKnown: !this.#isClosing };
+      if (revisions) revisions.push(revision);
+      else this.#revisions.set(oid, [revision]);
+    }
+  }
+
+  // ---------------------------------------------------------------- after a crash
+
+  /** Checks what was found at open: all that was published, whole; and of the rest, whole transactions that were asked for. */
+  async checkRecovered(storage: LevelStorage): Promise<void> {
+    const { horizon } = this;
+    const last = this.lastTid;
+    const missing = new Set(this.#published);
+    for await (const { tid, description, records } of storage.iterate()) {
+      if (missing.delete(tid)) {
+        if (description !== this.#descriptions.get(tid)) {
+          this.#fail('durability', `${tid} was ${this.#descriptions.get(tid)}, and is ${description}`);
+        }
+        for (const { oid, data } of records) {
+          const revision = this.#revisions.get(oid)?.find((each) => each.tid === tid);
+          if (revision && !revision.isKnown) Object.assign(revision, contentOf(data), { isKnown: true });
+          else if (!revision || !sameBytes(revision.data, data)) {
+            this.#fail('durability', `${tid} wrote oid ${oid}, and it is not what it was before the end`);
+          }
+        }
+      } else if (tid <= last) {
+        this.#fail('durability', `${tid} (${description}) was found, and it was never published before ${last}`);
+      } else this.#found(tid, description, records);
+    }
+    for (const tid of missing) {
+      if (tid > horizon) this.#fail('durability', `${tid} (${this.#descriptions.get(tid)}) is lost`);
+    }
+    if (storage.lastTransaction() < this.lastTid) {
+      this.#fail('durability', `the last transaction is ${storage.lastTransaction()}, and was ${this.lastTid}`);
+    }
+    await this.#checkOutcomes(storage);
+  }
+
+  #found(
+    tid: Tid,
+    description: string,
+    records: readonly { readonly oid: Oid; readonly data: Uint8Array | undefined }[],
+  ): void {
+    const intent = this.#intents.findLast((each) => each.description === description && each.isAsked);
+    const fate = intent?.fate ?? 'refused';
+    if (!intent || fate === 'refused' || fate === 'committed') {
+      this.#fail('durability', `${tid} (${description}) was found, and was ${fate}`);
+    }
+    if (intent.isDenied) {
+      this.#fail('outcome', `${tid} (${description}) was found, and it had been said that it never will`);
+    }
+    const written = new Map(records.map(({ oid, data }) => [oid, data]));
+    for (const [oid, data] of intent.stores) {
+      const found = written.get(oid);
+      if (!written.has(oid) || !(sameBytes(found, data) || isMergeable(found))) {
+        this.#fail('durability', `${tid} (${description}) was found without its oid ${oid}, or with another's`);
+      }
+    }
+    if (!intent.isUndo && written.size !== intent.stores.size) {
+      this.#fail('durability', `${tid} (${description}) was found with more than it stored`);
+    }
+    intent.tid = tid;
+    this.#publish(tid, description, [...written]);
+    this.onCommitted?.(description, tid);
+  }
+
+  async #checkOutcomes(storage: LevelStorage): Promise<void> {
+    const since = this.#scheduler.latestMs - OUTCOME_AGE_MAX_MS + CLOCK_STEP_MAX_MS;
+    for (const intent of this.#intents) {
+      if (intent.begunMs < since || !intent.isAsked) continue;
+      const tid = await storage.outcome(intent.commitId);
+      if (tid !== intent.tid) {
+        const expected = intent.tid ?? 'that it did not happen';
+        this.#fail('outcome', `of ${intent.description} it says ${tid ?? 'that it did not happen'}, not ${expected}`);
+      }
+      if (tid === undefined) intent.isDenied = true;
+    }
+  }
+
+  /** Asks for the outcome of a commit whose write failed. */
+  async askOutcome(storage: LevelStorage, description: string): Promise<Tid | undefined> {
+    const intent = this.#intents.findLast((each) => each.description === description);
+    if (!intent) return undefined;
+    const tid = await storage.outcome(intent.commitId);
+    if (tid === undefined) intent.isDenied = true;
+    return tid;
+  }
+
+  // ---------------------------------------------------------------- reading
+
+  /** Reads an object as of some time, and compares. */
+  checkSomeRevision(storage: LevelStorage): void {
+    if (this.#revisions.size === 0) return;
+    const oid = this.#scheduler.pick([...this.#revisions.keys()]);
+    const revisions = this.#revisions.get(oid) as LedgerRevision[];
+    const index = this.#scheduler.below(revisions.length);
+    if (!this.#reachable(this.horizon, []).has(oid)) return;
+    this.#checkRevision(storage, oid, revisions, index);
+  }
+
+  #checkRevision(storage: LevelStorage, oid: Oid, revisions: readonly LedgerRevision[], index: number): void {
+    const { tid, data } = revisions[index] as LedgerRevision;
+    const endTid = revisions[index + 1]?.tid;
+    if (endTid !== undefined && endTid < this.horizon) return;
+    let found: Uint8Array | undefined;
+    try {
+      const revision = storage.loadBefore(oid, (tid + 1) as Tid);
+      found = revision?.data;
+      if (revision && (revision.tid !== tid || revision.endTid !== endTid)) {
+        this.#fail(
+          'durability',
+          `oid ${oid} at ${tid} until ${endTid} is given as of ${revision.tid} until ${revision.endTid}`,
+        );
+      }
+    } catch (error) {
+      if (error instanceof CheckFailed) throw error;
+      if (!(error instanceof POSKeyError && data === undefined)) {
+        this.#fail('reachability', `oid ${oid} at ${tid} cannot be read: ${String(error)}`, { cause: error });
+      }
+    }
+    if (!sameBytes(found, data)) this.#fail('durability', `oid ${oid} at ${tid} reads otherwise than before`);
+  }
+
+  /** Reads everything that has to be there. */
+  checkAll(storage: LevelStorage): void {
+    for (const oid of this.#reachable(this.horizon, [])) {
+      if (this.#gone.has(oid)) this.#fail('reachability', `oid ${oid} was packed away, and is reached now`);
+      const revisions = this.#revisions.get(oid);
+      for (const index of (revisions ?? []).keys()) {
+        this.#checkRevision(storage, oid, revisions as LedgerRevision[], index);
+      }
+    }
+  }
+
+  /**
+   * What has to be kept: what is reached from the root, from what was written since `before`, and from `more` records, by way of all
+   * revisions that are kept.
+   */
+  #reachable(before: Tid, more: readonly Uint8Array[]): Set<Oid> {
+    const reached = new Set<Oid>([ROOT_OID]);
+    for (const [oid, revisions] of this.#revisions) if ((revisions.at(-1)?.tid ?? 0) >= before) reached.add(oid);
+    for (const data of more) for (const oid of strongReferences(data)) reached.add(oid);
+    // A set tells of what is added while it is walked.
+    for (const oid of reached) {
+      const revisions = this.#revisions.get(oid) ?? [];
+      for (const [i, { references }] of revisions.entries()) {
+        const endTid = revisions[i + 1]?.tid;
+        if (endTid !== undefined && endTid < before) continue;
+        for (const reference of references) reached.add(reference);
+      }
+    }
+    return reached;
+  }
+
+  /** Whether an object has to be there, as far as is known. */
+  isReachable(oid: Oid): boolean {
+    return this.#reachable(this.horizon, []).has(oid);
+  }
+
+  // ---------------------------------------------------------------- packing
+
+  /** Packs that have begun. */
+  get packCount(): number {
+    return this.#packs;
+  }
+
+  async #pack(storage: LevelStorage, { before }: PackOptions, pack: () => Promise<void>): Promise<void> {
+    const watch: PackWatch = { before, intentsBegin: this.#firstOpenIntent() };
+    this.#packedTid = Math.max(this.#packedTid, before) as Tid;
+    this.#packs++;
+    await pack();
+    if (!this.#isClosing) this.#checkPacked(storage, watch);
+  }
+
+  /** From here on commits may still be under way. */
+  #firstOpenIntent(): number {
+    const index = this.#intents.findIndex(({ fate, tid }) => fate === 'open' && tid === undefined);
+    return index < 0 ? this.#intents.length : index;
+  }
+
+  /** What was garbage before the pack, and was not taken up meanwhile, is gone; everything else is there. */
+  #checkPacked(storage: LevelStorage, { before, intentsBegin }: PackWatch): void {
+    this.checkAll(storage);
+    const meanwhile = this.#intents.slice(intentsBegin);
+    // What an undo brings back is not known here: a pack may have kept what only that would have referenced.
+    if (meanwhile.some(({ isUndo }) => isUndo)) return;
+    const reached = this.#reachable(
+      before,
+      meanwhile.flatMap(({ stores }) => [...stores.values()]),
+    );
+    for (const oid of this.#revisions.keys()) {
+      if (reached.has(oid) || this.#gone.has(oid)) continue;
+      if (dataIfAny(storage, oid) === undefined) this.#gone.add(oid);
+      else this.#fail('reachability', `oid ${oid} was garbage before ${before}, and is there after the pack`);
+    }
+  }
+}
+
+function contentOf(data: Uint8Array | undefined): Pick<LedgerRevision, 'data' | 'references'> {
+  return { data: data && Buffer.from(data), references: data ? strongReferences(data) : [] };
+}
+
+function oidsText(oids: readonly Oid[]): string {
+  return [...oids].sort().join();
+}
+
+function dataOf(storage: LevelStorage, oid: Oid, tid: Tid): Uint8Array | undefined {
+  try {
+    return storage.loadSerial(oid, tid);
+  } catch (error) {
+    // An undo may remove an object.
+    if (error instanceof POSKeyError && error.message.includes('removed')) return undefined;
+    throw error;
+  }
+}
+
+function dataIfAny(storage: LevelStorage, oid: Oid): Uint8Array | undefined {
+  try {
+    return storage.load(oid).data;
+  } catch (error) {
+    if (error instanceof POSKeyError) return undefined;
+    throw error;
+  }
+}
+
+function sameBytes(a: Uint8Array | undefined, b: Uint8Array | undefined): boolean {
+  if ((a?.length ?? 0) === 0 || (b?.length ?? 0) === 0) return (a?.length ?? 0) === (b?.length ?? 0);
+  return Buffer.compare(a as Uint8Array, b as Uint8Array) === 0;
+}
+
+function isMergeable(data: Uint8Array | undefined): boolean {
+  return data !== undefined && data.length > 0 && MERGED_CLASS.test(readRecord(data).className);
+}

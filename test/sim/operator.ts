@@ -1,0 +1,163 @@
+import { type Oid, type StorageTransaction, type Tid, TransactionManager, ZERO_TID } from 'holdfast/odb';
+import { CheckFailed } from './check-failed.js';
+import type { Life } from './client.js';
+import { CLOCK_STEP_MAX_MS } from './ledger.js';
+import type { SimDisk } from './sim-disk.js';
+import { noFaults } from './sim-level.js';
+
+/** Commits of a burst: more than there are between two checkpoints, so that old transactions can be dropped. */
+const BURST_COUNT = 1050;
+
+/** Codes of what an operator may be told: no fault of the database's. */
+const TOLD = new Set([
+  'ODB_STORAGE',
+  'ODB_READ_ONLY',
+  'ODB_POS_KEY',
+  'ODB_CONFLICT',
+  'ABORT_ERR',
+  'LEVEL_READ',
+  'LEVEL_DATABASE_NOT_OPEN',
+]);
+
+/** Packs, lets time pass, breaks the disk, reads old revisions, closes: whatever else happens to a database. */
+export class Operator {
+  readonly #life: Life;
+  readonly #disk: SimDisk;
+  #packing: Promise<void> = Promise.resolve();
+
+  constructor(life: Life, disk: SimDisk) {
+    this.#life = life;
+    this.#disk = disk;
+  }
+
+  async run(count: number): Promise<void> {
+    const { scheduler } = this.#life;
+    for (let i = 0; i < count && !this.#life.isEnding && !this.#life.isClosing; i++) {
+      await scheduler.pause('operator');
+      if (this.#life.isClosing) break;
+      await this.#act();
+    }
+    this.heal();
+    await this.#packing;
+  }
+
+  /** Nothing goes wrong any more. */
+  heal(): void {
+    Object.assign(this.#disk.faults, noFaults());
+  }
+
+  async #act(): Promise<void> {
+    const { scheduler, ledger, storage } = this.#life;
+    const choice = scheduler.below(100);
+    if (choice < 40) ledger.checkSomeRevision(storage);
+    else if (choice < 55) {
+      const ms = scheduler.pick([5, 61_000, 61_000, 600_000, 4_000_000, 90_000_000]);
+      scheduler.note(`${ms} ms pass`);
+      scheduler.pass(ms);
+    } else if (choice < 60) {
+      const ms = Math.round((scheduler.random.next() - 0.5) * CLOCK_STEP_MAX_MS);
+      scheduler.note(`the clock is set by ${ms} ms`);
+      scheduler.adjust(ms);
+    } else if (choice < 72) this.#pack();
+    else if (choice < 84) this.#harm();
+    else if (choice < 92) this.heal();
+    else if (choice < 94) this.#takeOids();
+    else if (choice < 95 && scheduler.chance(0.1))
+      await this.#burst().catch((error: unknown) => this.#told('a burst', error));
+  }
+
+  /** Begins to pack, unless that is under way; now and then it is interrupted. */
+  #pack(): void {
+    const { scheduler, db, ledger } = this.#life;
+    const controller = new AbortController();
+    const past = ledger.somePublished();
+    const isPresent = past === undefined || scheduler.chance(0.6);
+    scheduler.note(`the operator packs ${isPresent ? 'all' : `before ${past}`}`);
+    const options = isPresent ? {} : { before: new Date(past / 1000) };
+    const packing = db.pack({ ...options, signal: controller.signal }).then(
+      () => scheduler.note('it is packed'),
+      (error: unknown) => this.#told('pack', error),
+    );
+    this.#packing = Promise.all([this.#packing, packing]).then(() => undefined);
+    if (!scheduler.chance(0.3)) return;
+    scheduler.defer('the pack is interrupted', () => controller.abort());
+  }
+
+  #told(what: string, error: unknown): void {
+    if (error instanceof CheckFailed) {
+      this.#broken(error);
+      return;
+    }
+    const code = (error as { code?: unknown }).code;
+    const isAbort = (error as Error).name === 'AbortError';
+    this.#life.scheduler.note(`${what} fails: ${String(code)}`);
+    if (isAbort || (typeof code === 'string' && TOLD.has(code)) || this.#life.isClosing) return;
+    this.#broken(new CheckFailed('errors', `${what} met ${String(error)}`, { cause: error }));
+  }
+
+  /** Nobody may be waiting who could be told by an exception. */
+  #broken(failure: CheckFailed): void {
+    this.#life.ledger.failure ??= failure;
+  }
+
+  #harm(): void {
+    const { scheduler } = this.#life;
+    const { faults } = this.#disk;
+    const what = scheduler.pick([
+      'appendFails',
+      'appendTears',
+      'syncFails',
+      'compactionFails',
+      'readFails',
+      'isFull',
+      'fileSyncFails',
+    ] as const);
+    scheduler.note(`from now on ${what}`);
+    if (what === 'isFull') faults.isFull = true;
+    else faults[what] = what === 'syncFails' ? 0.1 : 0.4;
+  }
+
+  /** Oids that are used for nothing: so that new ones have to be reserved. */
+  #takeOids(): void {
+    const { storage } = this.#life;
+    try {
+      for (let i = 0; i < 9000; i++) storage.newOid();
+    } catch (error) {
+      this.#told('newOid', error);
+    }
+  }
+
+  /** Many small transactions at once, each of which is superseded by another. */
+  async #burst(): Promise<void> {
+    const { scheduler, storage, db } = this.#life;
+    scheduler.note('a burst');
+    const connection = db.open({ transactionManager: new TransactionManager({ clock: scheduler }) });
+    const { data } = storage.load(connection.root.cells[0]?._p_oid as Oid);
+    connection.close();
+    const made = await Promise.all(
+      Array.from({ length: BURST_COUNT / 2 }, () => this.#store(storage.newOid(), ZERO_TID, data)),
+    );
+    await Promise.all(made.map(async (each) => each && (await this.#store(each.oid, each.tid, data))));
+  }
+
+  /** Commits a transaction that stores one record; resolves to nothing where that fails. */
+  async #store(oid: Oid, serial: Tid, data: Uint8Array): Promise<{ readonly oid: Oid; readonly tid: Tid } | undefined> {
+    const { scheduler, storage } = this.#life;
+    const transaction: StorageTransaction = {
+      commitId: scheduler.random.bytes(16),
+      user: '',
+      description: `burst of oid ${oid} on ${serial}`,
+      extension: new Uint8Array(0),
+    };
+    storage.tpcBegin(transaction);
+    storage.store(transaction, oid, serial, data);
+    try {
+      const { tid } = await storage.commit(transaction);
+      return { oid, tid };
+    } catch (error) {
+      await storage.tpcAbort(transaction);
+      this.#told('a burst', error);
+      return undefined;
+    }
+  }
+}

@@ -1,0 +1,106 @@
+import type { Disk, HeldDirectory, LevelOptions, SmallFile } from '#src/odb/storage/level/disk.js';
+import type { Scheduler } from './scheduler.js';
+import { type Faults, LevelFiles, type Lie, noFaults, SimLevel } from './sim-level.js';
+
+const PATH = '/sim/test.fs';
+const ROOM_BYTES = 1024 ** 3;
+
+/** A small file: what it holds, and what a crash may leave instead. */
+interface FileState {
+  durable: Buffer;
+  /** Written since the last sync; the last one is what is read. */
+  written: Buffer[];
+}
+
+/** A disk with one database on it. A crash leaves what was synced, and of the rest what chance leaves. */
+export class SimDisk implements Disk {
+  readonly faults: Faults = noFaults();
+  /** How it breaks its promises. */
+  lie: Lie | undefined;
+  readonly #scheduler: Scheduler;
+  readonly #levelFiles: LevelFiles;
+  readonly #files = new Map<string, FileState>();
+  #isMarked = false;
+  #isHeld = false;
+
+  constructor(scheduler: Scheduler) {
+    this.#scheduler = scheduler;
+    this.#levelFiles = new LevelFiles(scheduler, () => this.lie);
+  }
+
+  hold(): HeldDirectory {
+    if (this.#isHeld) throw new Error('the directory is held by one who has not let it go');
+    this.#isHeld = true;
+    const isNew = !this.#isMarked;
+    const files = this.#levelFiles;
+    const { faults } = this;
+    return {
+      path: PATH,
+      levelFolder: `${PATH}/level`,
+      isNew,
+      openLevel: (options) => this.#openLevel(options),
+      openFile: (name) => this.#openFile(name),
+      mark: () => {
+        this.#isMarked = true;
+      },
+      get levelBytes() {
+        return files.bytes;
+      },
+      get freeBytes() {
+        return faults.isFull ? 0 : ROOM_BYTES;
+      },
+      get logNumber() {
+        return files.logNumber;
+      },
+      release: () => {
+        this.#isHeld = false;
+      },
+    };
+  }
+
+  async #openLevel({ createIfMissing }: LevelOptions): Promise<SimLevel> {
+    await this.#scheduler.pause('disk: open');
+    if (!createIfMissing && !this.#isMarked) throw new Error('there is no LevelDB to open');
+    return new SimLevel(this.#scheduler, this.#levelFiles, { faults: this.faults, lie: () => this.lie });
+  }
+
+  #openFile(name: string): SmallFile {
+    const known = this.#files.get(name);
+    const file = known ?? { durable: Buffer.alloc(0), written: [] };
+    if (!known) this.#files.set(name, file);
+    const latest = () => file.written.at(-1) ?? file.durable;
+    return {
+      read: (count) => {
+        const bytes = latest();
+        return bytes.length < count ? undefined : Buffer.from(bytes.subarray(0, count));
+      },
+      write: (bytes) => {
+        file.written.push(Buffer.concat([bytes, latest().subarray(bytes.length)]));
+      },
+      sync: () => {
+        if (this.#scheduler.chance(this.faults.fileSyncFails)) {
+          throw Object.assign(new Error('EIO: i/o error, fdatasync'), { code: 'EIO' });
+        }
+        if (this.lie === 'oids') return;
+        file.durable = latest();
+        file.written = [];
+      },
+      clear: () => {
+        file.written.push(Buffer.alloc(0));
+      },
+      close: () => undefined,
+    };
+  }
+
+  /** The machine goes down, or the process: what was held is let go. */
+  crash(): void {
+    this.#isHeld = false;
+    this.#levelFiles.crash();
+    for (const file of this.#files.values()) {
+      const versions = [file.durable, ...file.written];
+      file.durable = this.lie === 'oids' ? file.durable : this.#scheduler.pick(versions);
+      file.written = [];
+    }
+    Object.assign(this.faults, noFaults());
+  }
+}

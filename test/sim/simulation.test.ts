@@ -1,0 +1,132 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Oid } from 'holdfast/odb';
+import { CommitCoordinator } from '#src/odb/storage/commit-coordinator.js';
+import type { LevelStorage } from '#src/odb/storage/level/level-storage.js';
+import type { Checker } from './check-failed.js';
+import type { Lie } from './sim-level.js';
+import { SimulationFailed, type SimulationOptions, simulate } from './simulation.js';
+
+/** Seeds that once found something, and some that did not. */
+const SEEDS = [4, 5, 8, 9, 11, 43, 223];
+/** So many seeds a broken database may get by with. */
+const CANARY_SEEDS = 80;
+
+test('whatever fails and whenever everything ends, a database keeps what it promises', async (t) => {
+  for (const seed of SEEDS) await t.test(`seed ${seed}`, () => simulate(seed).then(() => undefined));
+});
+
+test('a seed is one run: all that happens in it happens again', async () => {
+  for (const seed of [7, 21]) {
+    const first = await simulate(seed, { steps: 400 });
+    assert.deepEqual(await simulate(seed, { steps: 400 }), first);
+    assert.notEqual((await simulate(seed + 1, { steps: 400 })).hash, first.hash);
+  }
+});
+
+test('a simulation meets all that it is there for: crashes, closings, packs, commits', async () => {
+  const total = { crashes: 0, closes: 0, packs: 0, commits: 0 };
+  for (let seed = 100; seed < 104; seed++) {
+    const report = await simulate(seed);
+    for (const name of Object.keys(total) as (keyof typeof total)[]) total[name] += report[name];
+  }
+  assert.ok(Object.values(total).every((count) => count > 3) && total.commits > 150, JSON.stringify(total));
+});
+
+/** A database that breaks a promise, and which checkers may notice. */
+async function bites(options: SimulationOptions, checkers: readonly Checker[], first = 1): Promise<void> {
+  for (let seed = first; seed < first + CANARY_SEEDS; seed++) {
+    try {
+      await simulate(seed, options);
+    } catch (error) {
+      assert.ok(error instanceof SimulationFailed, String(error));
+      assert.match(error.message, new RegExp(`^seed ${seed}: [\\s\\S]*The last steps:\n\\d+ `));
+      assert.ok(checkers.includes(error.failure.checker), error.message.split('\n', 1)[0]);
+      return;
+    }
+  }
+  assert.fail(`${CANARY_SEEDS} seeds noticed nothing`);
+}
+
+const LIES: readonly (readonly [name: string, lie: Lie, checkers: readonly Checker[]])[] = [
+  ['a disk whose sync does nothing', 'sync', ['durability', 'errors', 'outcome']],
+  ['a commit that is published before its flush', 'early', ['durability', 'errors', 'outcome']],
+  [
+    'a crash that leaves a half of a flush',
+    'half',
+    ['durability', 'verify', 'errors', 'reachability', 'snapshot isolation', 'totals', 'outcome'],
+  ],
+  ['a disk that forgets which oids were reserved', 'oids', ['oids']],
+];
+for (const [name, lie, checkers] of LIES) test(`noticed: ${name}`, () => bites({ lie }, checkers));
+
+const SABOTAGES: readonly (readonly [
+  name: string,
+  sabotage: (storage: LevelStorage) => void,
+  checkers: readonly Checker[],
+])[] = [
+  [
+    'a coordinator that forgets to check serials',
+    (storage) => {
+      const { store } = storage;
+      storage.store = (transaction, oid, serial, data) =>
+        store.call(storage, transaction, oid, currentSerial(storage, oid) ?? serial, data);
+    },
+    ['snapshot isolation', 'totals'],
+  ],
+  [
+    'a coordinator that forgets what was to be current',
+    (storage) => {
+      storage.checkCurrentSerial = () => undefined;
+    },
+    ['snapshot isolation'],
+  ],
+  [
+    'a read of what was committed after the view was taken',
+    (storage) => {
+      const { loadBefore } = storage;
+      storage.loadBefore = (oid) => loadBefore.call(storage, oid, Number.MAX_SAFE_INTEGER as never);
+    },
+    ['snapshot isolation', 'totals', 'durability'],
+  ],
+  [
+    'a subscriber that is not told of everything',
+    (storage) => {
+      const { subscribe } = storage;
+      let told = 0;
+      storage.subscribe = (listener) =>
+        subscribe.call(storage, {
+          invalidate: (tid, oids) => listener.invalidate(tid, ++told % 3 === 0 ? oids.slice(1) : oids),
+          invalidateAll: (tid) => listener.invalidateAll(tid),
+        });
+    },
+    ['snapshot isolation', 'totals', 'tids', 'durability'],
+  ],
+  [
+    'an outcome that is always that nothing happened',
+    (storage) => {
+      storage.outcome = async () => undefined;
+    },
+    ['outcome'],
+  ],
+];
+for (const [name, sabotage, checkers] of SABOTAGES) test(`noticed: ${name}`, () => bites({ sabotage }, checkers));
+
+test('noticed: a pack that does not look at what is committed meanwhile', async () => {
+  const { watch } = CommitCoordinator.prototype;
+  CommitCoordinator.prototype.watch = async () => undefined;
+  try {
+    // Few seeds have somebody take up what nothing references, in just that moment: this one is not far from one that does.
+    await bites({}, ['reachability', 'errors', 'durability', 'verify'], 20);
+  } finally {
+    CommitCoordinator.prototype.watch = watch;
+  }
+});
+
+function currentSerial(storage: LevelStorage, oid: Oid) {
+  try {
+    return storage.load(oid).tid;
+  } catch {
+    return undefined;
+  }
+}
