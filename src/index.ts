@@ -41,6 +41,7 @@ export {
   ConnectionStateError,
   CorruptionError,
   currentManager,
+  type Databases,
   DB,
   type DBOptions,
   DoomedTransaction,

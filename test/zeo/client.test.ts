@@ -383,6 +383,23 @@ test('a transaction of two phases does not outlive its connection', async () => 
   await commit(client, [[oid, ZERO_TID, 'y']]);
 });
 
+test('a vote that has waited for the connection is finished on it', async () => {
+  const path = join(newFolder(), 'test.fs');
+  const server = await serve({ path });
+  const client = await connect(server.address);
+  const oid = client.newOid();
+  await server.kill();
+  await until(() => !client.isConnected, 'the loss');
+  const voted = newTransaction();
+  client.tpcBegin(voted);
+  client.store(voted, oid, ZERO_TID, Buffer.from('x'));
+  const vote = client.tpcVote(voted);
+  await serve({ path, address: server.address });
+  await vote;
+  const tid = await client.tpcFinish(voted);
+  assert.equal(client.load(oid).tid, tid);
+});
+
 test('kill -9 of the server at any moment loses no acknowledged commit, and no half of another is there', async () => {
   const path = join(newFolder(), 'test.fs');
   let server = await serve({ path });

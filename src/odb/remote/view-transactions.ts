@@ -152,8 +152,8 @@ export class ViewTransactions {
     } catch (error) {
       // It could not be made certain there.
       if (error instanceof CommitUncertainError) throw this.#uncertain(open, error);
-      // The server that was asked is another than the one that took the vote.
-      if (error instanceof StorageTransactionError && open.epoch !== channel.hub.epoch) throw lostVote();
+      // The session that was asked is another than the one that took the vote.
+      if (error instanceof StorageTransactionError) throw lostVote();
       throw error;
     } finally {
       release();
@@ -261,6 +261,8 @@ export class ViewTransactions {
       const [wireError, conflicts] = readValue(packet) as [unknown, WireConflict[]];
       return { error: errorFromWire(wireError), conflicts };
     }
+    // It may have waited for a connection: the one that it was answered on knows of it.
+    open.epoch = this.#owner.channel.hub.epoch;
     const [resolved, tid] = readValue(packet) as [Oid[], Tid?];
     for (const oid of resolved) {
       open.resolved.add(oid);

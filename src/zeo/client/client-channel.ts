@@ -33,11 +33,19 @@ export interface ChannelOwner {
   send(channel: number, packet: Uint8Array): void;
 }
 
+/** Requests that only make sense on the connection where they began. */
+const ON_ITS_CONNECTION: ReadonlySet<number> = new Set([
+  Message.finish,
+  Message.abort,
+  Message.suspend,
+  Message.unlock,
+]);
+
 /**
  * One view of the client: passes its packets on, and answers for the server where there is none.
  *
  * Without a connection, a thread that blocks is refused at once, promises wait for a limited time, and what only makes
- * sense on the connection where it began (finish, abort, unlock, what has no answer) is refused or dropped.
+ * sense on the connection where it began (finish, abort, suspend, unlock, what has no answer) is refused or dropped.
  */
 export class ClientChannel {
   readonly number: number;
@@ -82,7 +90,7 @@ export class ClientChannel {
       this.#owner.send(this.number, packet);
     } else if (id === 0) {
       if (type === Message.cancelLock) this.#withdraw(new PacketReader(packet).uint32());
-    } else if (type === Message.finish || type === Message.abort || type === Message.unlock) {
+    } else if (ON_ITS_CONNECTION.has(type)) {
       this.#link.send(lostPacket(id, false, 'the connection was lost meanwhile'));
     } else {
       this.#waiting.push({ packet, deadlineMs: this.#owner.deadlineMs() });
