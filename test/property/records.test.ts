@@ -406,6 +406,19 @@ const REFUSED: Readonly<Record<string, () => unknown>> = {
   'what only looks like a pattern': () => Object.create(RegExp.prototype),
   'what only looks like bytes': () => Object.create(Uint8Array.prototype),
   'a proxy of a date': () => new Proxy(new Date(), {}),
+  'an array with a property besides its entries': () => Object.assign([1, 2], { total: 3 }),
+  'an array with holes and a property': () => Object.assign(new Array(5), { total: 3 }),
+  'a long array with a property': () =>
+    Object.assign(
+      Array.from({ length: 1000 }, (_, i) => ({ i })),
+      { total: 3 },
+    ),
+  'an array whose property is a number, and no index': () => Object.assign([1, 2], { '01': 3 }),
+  'what a pattern found': () => /b(?<x>c)/.exec('abc'),
+  'a map with a property': () => Object.assign(new Map([[1, 2]]), { total: 3 }),
+  'a set with a property': () => Object.assign(new Set([1, 2]), { total: 3 }),
+  'a date with a property': () => Object.assign(new Date(5), { zone: 'UTC' }),
+  'a pattern with a property': () => Object.assign(/x/, { total: 3 }),
 };
 
 /** One way to put a value into something, and what that adds to its path. */

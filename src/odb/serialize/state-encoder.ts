@@ -235,6 +235,8 @@ export class StateEncoder {
 
   #array(value: readonly unknown[]): void {
     const count = value.length;
+    const named = namedPropertyOf(value);
+    if (named !== undefined) throw this.#refusedProperty(value, named);
     this.#reserve(5);
     const { buffer } = this;
     if (count < 16) buffer[this.length++] = 0x90 | count;
@@ -285,6 +287,15 @@ export class StateEncoder {
     }
   }
 
+  /** What is no plain object is stored by what it holds; a property that somebody gave it besides would be lost. */
+  #requireNoProperties(value: object): void {
+    for (const key in value) if (Object.hasOwn(value, key)) throw this.#refusedProperty(value, key);
+  }
+
+  #refusedProperty(value: unknown, key: string): BaseError {
+    return this.#refused(value, `its property '${key}' would be lost: keep both in a plain object`);
+  }
+
   #requireNoSymbols(value: object): void {
     const [symbol] = Object.getOwnPropertySymbols(value);
     if (symbol !== undefined) throw this.#refused(value, `it has a field named by a symbol, ${String(symbol)}`);
@@ -295,6 +306,7 @@ export class StateEncoder {
       this.#requireNoSymbols(value);
       this.#extension(EXT.bare, () => this.#fields(value as Record<string, unknown>, Object.keys(value)));
     } else if (prototype === Map.prototype && types.isMap(value)) {
+      this.#requireNoProperties(value);
       this.#extension(EXT.map, () => {
         for (const [key, inner] of value) {
           this.#key = typeof key === 'string' || typeof key === 'number' ? key : '(key)';
@@ -303,6 +315,7 @@ export class StateEncoder {
         }
       });
     } else if (prototype === Set.prototype && types.isSet(value)) {
+      this.#requireNoProperties(value);
       this.#extension(EXT.set, () => {
         let index = 0;
         for (const inner of value) {
@@ -311,12 +324,14 @@ export class StateEncoder {
         }
       });
     } else if (prototype === Date.prototype && types.isDate(value)) {
+      this.#requireNoProperties(value);
       const time = value.getTime();
       this.#reserve(11);
       this.buffer[this.length++] = 0xd7;
       this.buffer[this.length++] = EXT.date;
       this.length = this.buffer.writeDoubleBE(time, this.length);
     } else if (prototype === RegExp.prototype && types.isRegExp(value)) {
+      this.#requireNoProperties(value);
       const { source, flags } = value;
       this.#extension(EXT.regexp, () => {
         this.#string(source);
@@ -460,6 +475,27 @@ export class StateEncoder {
       path,
     });
   }
+}
+
+/** Up to this length, the keys of an array are listed. */
+const LISTED_COUNT_MAX = 64;
+
+/** A property of an array that is no entry, such as those of what `RegExp.exec` gives. */
+function namedPropertyOf(array: readonly unknown[]): string | undefined {
+  const count = array.length;
+  // To list the keys of a long array takes longer than to write it. The runtime can show it without its entries, in a time of its own.
+  if (count > LISTED_COUNT_MAX && inspect(array, WITHOUT_ENTRIES) === `[ ... ${count} more items ]`) return undefined;
+  const keys = Object.keys(array);
+  // Entries come first, and are as many as the array has, but for holes.
+  const last = keys.at(-1);
+  return last === undefined || isIndex(last, count) ? undefined : last;
+}
+
+const WITHOUT_ENTRIES = { maxArrayLength: 0, depth: 0, customInspect: false, breakLength: Number.POSITIVE_INFINITY };
+
+function isIndex(key: string, count: number): boolean {
+  const index = Number(key);
+  return index < count && String(index) === key;
 }
 
 function resolvedName(cls: string): string {
