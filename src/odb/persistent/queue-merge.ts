@@ -37,7 +37,7 @@ export function mergeQueues(base: unknown, committed: unknown, mine: unknown, re
   return { ...committed, items: [...kept, ...theirs.put, ...ours.put] };
 }
 
-function isQueueState(state: unknown): state is QueueState {
+export function isQueueState(state: unknown): state is QueueState {
   return typeof state === 'object' && state !== null && Array.isArray((state as Partial<QueueState>).items);
 }
 

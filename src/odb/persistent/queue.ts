@@ -1,7 +1,8 @@
 import { argumentRangeError } from '../../base/index.js';
+import { SerializationError } from '../errors.js';
 import { registerInternal } from '../serialize/registry.js';
 import { ManagedPersistent, requireNoFields } from './persistent.js';
-import { mergeQueues, type QueueState } from './queue-merge.js';
+import { isQueueState, mergeQueues, type QueueState } from './queue-merge.js';
 
 /**
  * What queues have in common: items are put at the end, and pulled from the front or from any place.
@@ -120,7 +121,7 @@ export class PersistentQueue<T = unknown> extends ItemQueue<T> {
   }
 
   override setState(state: unknown): void {
-    this.#items = (state as { items: T[] }).items;
+    this.#items = itemsOf(state) as T[];
   }
 
   protected override clearState(): void {
@@ -273,9 +274,8 @@ export class CompositeQueue<T = unknown> extends ItemQueue<T> {
   }
 
   override setState(state: unknown): void {
-    const { bucketSize, items } = state as { bucketSize: number; items: QueueBucket<T>[] };
-    this.#bucketSize = bucketSize;
-    this.#buckets = items;
+    this.#buckets = itemsOf(state) as QueueBucket<T>[];
+    this.#bucketSize = (state as { bucketSize: number }).bucketSize;
   }
 
   protected override clearState(): void {
@@ -290,6 +290,12 @@ export class CompositeQueue<T = unknown> extends ItemQueue<T> {
   static resolveConflict(base: unknown, committed: unknown, mine: unknown): QueueState {
     return mergeQueues(base, committed, mine, false);
   }
+}
+
+/** @throws SerializationError for a state that is no queue's. */
+function itemsOf(state: unknown): unknown[] {
+  if (!isQueueState(state)) throw new SerializationError('the state of a queue has no items');
+  return state.items as unknown[];
 }
 
 function noItem(index: number, length: number): RangeError {

@@ -2,7 +2,7 @@ import { argumentRangeError, type Duration, durationMs, systemClock } from '../.
 import { registerInternal } from '../serialize/registry.js';
 import { BTree } from './btree/btree.js';
 import { type Bound, compareKeys, type Key } from './btree/keys.js';
-import type { RangeOptions } from './btree/range.js';
+import { type RangeOptions, requireRange } from './btree/range.js';
 import { Persistent } from './persistent.js';
 
 /** How long a {@link RotatingForest} keeps what it is given. */
@@ -102,8 +102,13 @@ export class RotatingForest<K extends Key, V> extends Persistent implements Iter
     return found;
   }
 
-  /** Keys and values of a range, in the order of the keys. */
-  *entries(range: RangeOptions<K> = {}): IterableIterator<[K, V]> {
+  /** Keys and values of a range, in the order of the keys. @throws TypeError (`ARG_RANGE`), as `keys` and `values`. */
+  entries(range: RangeOptions<K> = {}): IterableIterator<[K, V]> {
+    requireRange(range);
+    return this.walk(range);
+  }
+
+  private *walk(range: RangeOptions<K>): IterableIterator<[K, V]> {
     const walks = this.trees.map((tree) => tree.entries(range));
     const heads = walks.map((walk) => walk.next());
     const sign = range.reverse ? -1 : 1;
@@ -123,13 +128,13 @@ export class RotatingForest<K extends Key, V> extends Persistent implements Iter
   }
 
   /** The keys of a range, in order. */
-  *keys(range: RangeOptions<K> = {}): IterableIterator<K> {
-    for (const [key] of this.entries(range)) yield key;
+  keys(range: RangeOptions<K> = {}): IterableIterator<K> {
+    return partsOf(this.entries(range), 0);
   }
 
   /** The values of a range, in the order of their keys. */
-  *values(range: RangeOptions<K> = {}): IterableIterator<V> {
-    for (const [, value] of this.entries(range)) yield value;
+  values(range: RangeOptions<K> = {}): IterableIterator<V> {
+    return partsOf(this.entries(range), 1);
   }
 
   [Symbol.iterator](): IterableIterator<[K, V]> {
@@ -167,6 +172,10 @@ export class RotatingForest<K extends Key, V> extends Persistent implements Iter
     this.trees = this.trees.map(() => new BTree<K, V>());
     this.rotatedMs = 0;
   }
+}
+
+function* partsOf<K, V, I extends 0 | 1>(entries: Iterable<[K, V]>, part: I): IterableIterator<[K, V][I]> {
+  for (const entry of entries) yield entry[part];
 }
 
 registerInternal({ 'holdfast.RotatingForest': RotatingForest });

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
 import {
+  BTree,
   ConflictError,
   type Connection,
   DB,
@@ -9,6 +10,7 @@ import {
   type Oid,
   Persistent,
   PersistentMapping,
+  PersistentQueue,
   PersistentReference,
   persistable,
   recordConflictResolver,
@@ -365,6 +367,42 @@ test('what two made new at the same place merges by the mapping above; both obje
     const oids = [...two.it.values()].map((each) => each._p_oid);
     assert.equal(new Set(oids).size, 2);
   }));
+
+const undone: [string, () => Persistent, (it: never, item: string) => unknown, (it: never) => Iterable<unknown>][] = [
+  [
+    'a mapping',
+    () => new PersistentMapping<string>(),
+    (it: PersistentMapping<string>, item) => it.set(item, item),
+    (it: PersistentMapping<string>) => it.keys(),
+  ],
+  [
+    'a tree',
+    () => new BTree<string, string>(),
+    (it: BTree<string, string>, item) => it.set(item, item),
+    (it: BTree<string, string>) => it.keys(),
+  ],
+  [
+    'a queue',
+    () => new PersistentQueue<string>(),
+    (it: PersistentQueue<string>, item) => it.put(item),
+    (it: PersistentQueue<string>) => it,
+  ],
+];
+for (const [what, make, add, read] of undone) {
+  test(`the undo of what was added to ${what} leaves what was added later`, () =>
+    withTwo(make(), async ({ manager, it }, _, db) => {
+      const tids: Tid[] = [];
+      for (const item of ['a', 'b', 'c']) {
+        add(it as never, item);
+        tids.push((await manager.commit()) as Tid);
+      }
+      await manager.enter(async () => {
+        db.undo(tids[1] as Tid);
+        await manager.commit();
+      });
+      assert.deepEqual([...read(it as never)], ['a', 'c']);
+    }));
+}
 
 for (const order of ['oldest first', 'newest first'] as const) {
   test(`several changes of a counter are undone in one transaction, ${order}`, () =>

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { inspect } from 'node:util';
 import fc from 'fast-check';
 import { CompositeQueue, DB, Persistent, PersistentQueue, persistable, TransactionManager } from 'holdfast/odb';
-import { CommitUnderWayError, MergeRefusedError } from '#src/odb/errors.js';
+import { CommitUnderWayError, MergeRefusedError, SerializationError } from '#src/odb/errors.js';
 import type { Oid } from '#src/odb/ids.js';
 import { makeGhostAgain, type PersistentClass } from '#src/odb/persistent/lifecycle.js';
 import { PersistentReference } from '#src/odb/serialize/references.js';
@@ -89,6 +89,14 @@ test('`undefined` can be an item', () => {
   assert.equal(queue.get(0), undefined);
   assert.equal(queue.length, 1);
   assert.throws(() => queue.get(1), { code: 'ARG_INDEX' });
+});
+
+test('a record that is no queue is refused', () => {
+  for (const cls of [PersistentQueue, CompositeQueue] as PersistentClass[]) {
+    for (const wrong of [[1], {}, { items: 5 }, null]) {
+      assert.throws(() => new RecordJar().loaded(cls, wrong), SerializationError);
+    }
+  }
 });
 
 test('a bucket size is a whole number from 1', () => {

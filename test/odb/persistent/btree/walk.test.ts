@@ -172,6 +172,10 @@ test('a range is given by names that there are', () => {
     code: 'ARG_RANGE',
     message: /no option 'from'/,
   });
+  const forest = new RotatingForest<number, string>({ period: 1000 });
+  for (const part of ['keys', 'values', 'entries'] as const) {
+    assert.throws(() => forest[part]({ from: 1 } as never), { name: 'TypeError', code: 'ARG_RANGE' });
+  }
   assert.deepEqual([...tree.keys({ min: 2, max: 1 })], []);
   assert.deepEqual([...tree.keys({ min: 1, max: 1, excludeMin: true })], []);
   assert.deepEqual([...tree.keys({ min: undefined, max: 1 })], [0, 1]);
