@@ -52,6 +52,13 @@ export function commit(
   return finish(storage, begin(storage, stores, newTransaction(facts)));
 }
 
+/** Undoes transactions, in one. */
+export async function undo(storage: Storage, tids: readonly Tid[]): Promise<Tid> {
+  const transaction = begin(storage, [], newTransaction({ description: 'undo' }));
+  for (const tid of tids) storage.undo(transaction, tid);
+  return (await finish(storage, transaction)).tid;
+}
+
 /** Reads at the newest published transaction, changes, commits; again after a conflict. Returns the number of conflicts. */
 export async function change(
   storage: Storage,

@@ -1,14 +1,18 @@
 import assert from 'node:assert/strict';
 import {
   copyTransactions,
+  DB,
   type Oid,
   openStorage,
+  PersistentMapping,
+  ROOT_OID,
   type Storage,
   StorageError,
+  strongReferences,
   type Tid,
   ZERO_TID,
 } from '../odb/index.js';
-import { begin, commit, finish, make, newTransaction, text, transactions } from './commits.js';
+import { begin, commit, finish, make, newTransaction, text, transactions, undo } from './commits.js';
 import { Group, type StorageSuite } from './subject.js';
 
 /** A storage with some history, of which one object was removed again. */
@@ -23,10 +27,7 @@ async function withHistory(): Promise<{ readonly source: Storage; readonly oids:
     [b, tid, 'x'.repeat(100_000)],
   ]);
   const made = await make(source, ['undone']);
-  const transaction = newTransaction({ description: 'an undo' });
-  source.tpcBegin(transaction);
-  source.undo(transaction, made.tid);
-  await source.commit(transaction);
+  await undo(source, [made.tid]);
   return { source, oids: [...oids, ...made.oids] };
 }
 
@@ -76,6 +77,65 @@ export function testCopy(suite: StorageSuite): void {
     assert.equal((await copyTransactions(source, storage)).transactions, 1);
     await storage.sync();
     assert.deepEqual([text(storage.load(a).data), storage.load(a).tid], ['new', tid]);
+    assert.deepEqual(withBuffers(await transactions(storage)), withBuffers(await transactions(source)));
+  });
+
+  group.test('undone, redone and undone again: each step arrives as it was', ['undo'], async ({ storage }) => {
+    const source = await openStorage('memory:');
+    const { oids, tid } = await make(source, ['one', 'two']);
+    const [a, b] = oids as [Oid, Oid];
+    const change = await commit(source, [
+      [a, tid, 'one!'],
+      [b, tid, 'two!'],
+    ]);
+    let last = change.tid;
+    for (let i = 0; i < 5; i++) last = await undo(source, [last]);
+    await copyTransactions(source, storage);
+    await storage.sync();
+    assert.deepEqual(withBuffers(await transactions(storage)), withBuffers(await transactions(source)));
+    assert.deepEqual([text(storage.load(a).data), text(storage.load(b).data)], ['one', 'two']);
+    // Of the copy, too, each can be undone.
+    last = await undo(storage, [last]);
+    assert.equal(text(storage.load(a).data), 'one!');
+    assert.deepEqual(
+      (await storage.undoLog({ size: 1 })).map((each) => each.tid),
+      [last],
+    );
+  });
+
+  group.test('a pack of the copy keeps what the root reaches, and drops the rest', ['pack'], async ({ storage }) => {
+    const source = await DB.open('memory:');
+    const objects = [new PersistentMapping(), new PersistentMapping()] as const;
+    await source.transaction((connection) => {
+      connection.root['reached'] = objects[0];
+      connection.add(objects[1]);
+    });
+    const [reached, garbage] = objects.map(({ _p_oid }) => _p_oid) as [Oid, Oid];
+    const tid = source.lastTransaction();
+    await copyTransactions(source.storage, storage);
+    await storage.sync();
+    await storage.pack({ before: (tid + 1) as Tid, references: strongReferences });
+    assert.equal(storage.load(ROOT_OID).tid, tid);
+    assert.equal(storage.load(reached).tid, tid);
+    const told = (await transactions(storage)).flatMap(({ records }) => records.map(({ oid }) => oid));
+    assert.ok(told.includes(reached) && !told.includes(garbage), String(told));
+    await source.close();
+  });
+
+  group.test('one that was interrupted goes on where it was', [], async ({ storage }) => {
+    const source = await openStorage('memory:');
+    const oid = source.newOid();
+    let serial = ZERO_TID;
+    for (let i = 0; i < 700; i++) serial = (await commit(source, [[oid, serial, `${i}`]])).tid;
+    const stop = new AbortController();
+    const reason = new RangeError('enough');
+    const stopped = copyTransactions(source, storage, { signal: stop.signal, onProgress: () => stop.abort(reason) });
+    await assert.rejects(stopped, reason);
+    await storage.sync();
+    const taken = storage.lastTransaction();
+    assert.ok(taken > ZERO_TID && taken < serial, `${taken} of ${serial}`);
+    await copyTransactions(source, storage);
+    await storage.sync();
     assert.deepEqual(withBuffers(await transactions(storage)), withBuffers(await transactions(source)));
   });
 

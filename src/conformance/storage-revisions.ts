@@ -147,6 +147,35 @@ export function testRevisions(suite: StorageSuite): void {
     assert.equal((await transactions(storage)).length, serials.length + 1);
   });
 
+  group.test(
+    'what is committed after the call is not told of, though nothing was taken yet',
+    [],
+    async ({ storage }) => {
+      const { tid } = await commit(storage, []);
+      const told = storage.iterate();
+      await commit(storage, []);
+      const tids: Tid[] = [];
+      for await (const each of told) tids.push(each.tid);
+      assert.deepEqual(tids, [tid]);
+      for await (const each of told) assert.fail(`transactions are told once, and ${each.tid} again`);
+    },
+  );
+
+  group.test('the record of a current revision belongs to the transaction of its tid', [], async ({ storage }) => {
+    const { oids, tid: first } = await make(storage, ['a0', 'b0']);
+    const [a, b] = oids as [Oid, Oid];
+    await commit(storage, [[a, first, 'a1']]);
+    for (const oid of [a, b]) {
+      const { tid, data } = storage.load(oid);
+      const [transaction] = await transactions(storage, tid, tid);
+      // The list of records can be walked as often as one likes.
+      for (let i = 0; i < 2; i++) {
+        const record = transaction?.records.find((each) => each.oid === oid);
+        assert.deepEqual([record?.tid, text(record?.data as Uint8Array)], [tid, text(data)]);
+      }
+    }
+  });
+
   group.test('two can be told of transactions side by side, and one may leave early', [], async ({ storage }) => {
     const tids: Tid[] = [];
     for (let i = 0; i < 4; i++) tids.push((await commit(storage, [])).tid);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { type Oid, POSKeyError, type Storage, type Tid, UndoError, ZERO_TID } from '../odb/index.js';
-import { begin, commit, finish, having, make, newTransaction, text, transactions } from './commits.js';
+import { begin, commit, finish, having, make, text, transactions, undo } from './commits.js';
 import { Group, type StorageSuite } from './subject.js';
 
 /** Undo: what a transaction did is taken back by another. */
@@ -195,12 +195,6 @@ export function testUndo(suite: StorageSuite): void {
 }
 
 /** Undoes transactions in one of their own; resolves to its tid. */
-async function undo(storage: Storage, tids: readonly Tid[]): Promise<Tid> {
-  const transaction = begin(storage, [], newTransaction({ description: 'undo' }));
-  for (const tid of tids) storage.undo(transaction, tid);
-  return (await finish(storage, transaction)).tid;
-}
-
 function texts(storage: Storage, oids: readonly Oid[]): string[] {
   return oids.map((oid) => text(storage.load(oid).data));
 }

@@ -360,9 +360,11 @@ export class ViewStorage implements Storage {
     return entries;
   }
 
-  async *iterate(from: Tid = ZERO_TID, to: Tid = Number.MAX_SAFE_INTEGER as Tid): AsyncIterable<TransactionRecord> {
-    // What is committed from now on is not part of it.
-    const end = Math.min(to, await this.sync());
+  iterate(from: Tid = ZERO_TID, to: Tid = Number.MAX_SAFE_INTEGER as Tid): AsyncGenerator<TransactionRecord> {
+    return this.#transactionsFrom(from, Math.min(to, this.poll()) as Tid);
+  }
+
+  async *#transactionsFrom(from: Tid, end: Tid): AsyncGenerator<TransactionRecord> {
     // Each batch is asked for by where it begins: the server keeps nothing between two.
     for (let next = from; next <= end; ) {
       const [isDone, transactions] = await this.#channel.request(

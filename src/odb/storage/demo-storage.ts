@@ -244,10 +244,12 @@ export class DemoStorage extends BaseStorage {
     return [...own, ...(await this.base.undoLog({ before: atBase, size: size - own.length }))];
   }
 
-  async *iterate(from: Tid = ZERO_TID, to: Tid = MAX_TID): AsyncGenerator<TransactionRecord> {
+  iterate(from: Tid = ZERO_TID, to: Tid = MAX_TID): AsyncGenerator<TransactionRecord> {
+    return this.#transactions(from, Math.min(to, this.#lastTid) as Tid);
+  }
+
+  async *#transactions(from: Tid, end: Tid): AsyncGenerator<TransactionRecord> {
     this.requireOpen('iterate');
-    // What is committed from now on is not part of it.
-    const end = Math.min(to, this.#lastTid) as Tid;
     const baseEnd = Math.min(end, this.#baseTid) as Tid;
     if (from <= baseEnd) yield* this.base.iterate(from, baseEnd);
     const ownFrom = Math.max(from, this.#baseTid + 1) as Tid;

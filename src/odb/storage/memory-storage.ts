@@ -145,9 +145,12 @@ export class MemoryStorage extends BaseStorage {
       .map(({ tid, transaction: { user, description, extension } }) => ({ tid, user, description, extension }));
   }
 
-  async *iterate(from: Tid = ZERO_TID, to: Tid = MAX_TID): AsyncGenerator<TransactionRecord> {
+  iterate(from: Tid = ZERO_TID, to: Tid = MAX_TID): AsyncGenerator<TransactionRecord> {
+    return this.#transactionsFrom(from, Math.min(to, this.lastTransaction()) as Tid);
+  }
+
+  async *#transactionsFrom(from: Tid, to: Tid): AsyncGenerator<TransactionRecord> {
     this.requireOpen('iterate');
-    // What is committed from now on is not part of it.
     for (const { tid, transaction, records } of [...this.#transactions]) {
       if (tid < from || tid > to) continue;
       const { user, description, extension } = transaction;

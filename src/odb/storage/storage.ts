@@ -152,7 +152,7 @@ export interface Storage {
   history(oid: Oid, size?: number): Promise<HistoryEntry[]>;
   /** Transactions that can be undone, newest first: `size` of them, older than `before`. */
   undoLog(options?: { readonly before?: Tid; readonly size?: number }): Promise<UndoLogEntry[]>;
-  /** Transactions in order, both bounds inclusive; each yields its records. */
+  /** Transactions in order, both bounds inclusive, each with its records. What is published after the call is not among them. */
   iterate(from?: Tid, to?: Tid): AsyncIterable<TransactionRecord>;
 
   /**

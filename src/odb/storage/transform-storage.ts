@@ -193,8 +193,12 @@ export class TransformStorage implements Storage {
     return this.#storage.undoLog(options);
   }
 
-  async *iterate(from?: Tid, to?: Tid): AsyncGenerator<TransactionRecord> {
-    for await (const transaction of this.#storage.iterate(from, to)) {
+  iterate(from?: Tid, to?: Tid): AsyncGenerator<TransactionRecord> {
+    return this.#decodedTransactions(this.#storage.iterate(from, to));
+  }
+
+  async *#decodedTransactions(transactions: AsyncIterable<TransactionRecord>): AsyncGenerator<TransactionRecord> {
+    for await (const transaction of transactions) {
       const records = transaction.records.map(({ oid, tid, data }) => ({
         oid,
         tid,

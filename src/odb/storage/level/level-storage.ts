@@ -303,10 +303,12 @@ export class LevelStorage extends BaseStorage {
     return entries;
   }
 
-  async *iterate(from: Tid = ZERO_TID, to: Tid = MAX_TID): AsyncGenerator<TransactionRecord> {
+  iterate(from: Tid = ZERO_TID, to: Tid = MAX_TID): AsyncGenerator<TransactionRecord> {
+    return this.#transactions(from, Math.min(to, this.#lastTid) as Tid);
+  }
+
+  async *#transactions(from: Tid, end: Tid): AsyncGenerator<TransactionRecord> {
     this.requireOpen('iterate');
-    // What is committed from now on is not part of it.
-    const end = Math.min(to, this.#lastTid) as Tid;
     if (from > end) return;
     const range = { gte: transactionKey(from), lte: transactionKey(end) };
     for await (const [key, value] of this.#entries(range)) {
