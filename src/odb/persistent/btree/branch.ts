@@ -30,6 +30,7 @@ export class TreeBranch extends NodeOwner {
   }
 
   protected override inspectState(): Record<string, unknown> {
+    this.readable();
     const { separators, children } = this[NODE];
     return { separators, children: children.map((child) => child.owner) };
   }

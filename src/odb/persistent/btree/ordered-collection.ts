@@ -132,6 +132,8 @@ export abstract class OrderedCollection<K extends Key, V> extends NodeOwner {
   }
 
   protected override inspectState(): Record<string, unknown> {
+    // Of one that rests, the node shows nothing.
+    this.readable();
     const { root } = this[TREE];
     if (!root.isLeaf) return { children: root.children.map((child) => child.owner) };
     const { keys, values } = root;

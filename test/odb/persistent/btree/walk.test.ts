@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { inspect } from 'node:util';
 import {
   BTree,
   Bucket,
@@ -139,6 +140,42 @@ test('a walk over more than the cache holds goes on when buckets are dropped beh
       );
     }
   }));
+
+test('a tree whose buckets are put to rest on the way is walked, found in and shown whole', async () => {
+  // So few that each trim lets the half of what is loaded rest, the bucket of the walk among it.
+  await using db = await DB.open<{ tree: BTree<number, string> }>('memory:', { cacheSize: 4 });
+  const manager = new TransactionManager();
+  const connection = db.open({ transactionManager: manager });
+  connection.root.tree = BTree.from(entries(1000));
+  await manager.commit();
+  const { tree } = connection.root;
+  for (const reverse of [false, true]) {
+    for (const every of [1, 3, 50]) {
+      const seen: number[] = [];
+      for (const key of tree.keys({ reverse })) {
+        seen.push(key);
+        if (seen.length % every === 0) connection.cacheGc();
+        assert.ok(tree.has(key));
+      }
+      assert.deepEqual(
+        reverse ? seen.reverse() : seen,
+        entries(1000).map(([key]) => key),
+      );
+    }
+  }
+  const small = BTree.from(entries(3));
+  connection.root.set('small', small);
+  await manager.commit();
+  for (let i = 0; i < 8; i++) {
+    for (const key of tree.keys({ min: i * 100, max: i * 100 + 5 })) assert.ok(tree.has(key));
+    assert.equal(small.size, 3);
+    connection.cacheGc();
+    if (small._p_state === 'ghost') continue;
+    assert.match(inspect(small), /2 => 'value 2'/);
+    assert.match(inspect(tree), tree._p_state === 'ghost' ? /oid/ : /children: \[\n? *</);
+  }
+  connection.close();
+});
 
 test('a walk goes on behind its last key when a new transaction brings what others changed', () =>
   withTree(1000, async ({ db, manager, tree }) => {
