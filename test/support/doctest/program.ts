@@ -2,7 +2,7 @@ import type { Block } from './parse.js';
 
 /** Matches a statement that says what it results in. */
 const ASSERTION = /^(\s*)(?!\/\/)(\S.*?);?\s*\/\/ => (.*)$/;
-/** The same, where the result has a line of its own below. */
+/** The same, where the result stands below, in a line or a comment of its own. */
 const RESULT = /^\s*\/\/ => /;
 /** A statement that begins and ends on its line. */
 const STATEMENT = /^\s*(?![})\].]|\/\/)\S.*;$/;
@@ -22,11 +22,24 @@ export function programOf(blocks: readonly Block[]): string {
   return `${lines.join('\n')}\n`;
 }
 
+/** The line, or a result of several lines that begins there, which leaves empty lines. */
+function joinedResult(lines: string[], start: number): string {
+  const first = lines[start] as string;
+  if (!/^\s*\/\* => /.test(first)) return first;
+  let text = '';
+  for (let i = start; i < lines.length; i++) {
+    text += ` ${(lines[i] as string).trim()}`;
+    lines[i] = '';
+    if (text.endsWith('*/')) break;
+  }
+  return text.replace(/^\s*\/\*/, '//').replace(/\s*\*\/$/, '');
+}
+
 /** The lines of a block, each result on the line of its statement. @throws Error that names the line of a result of nothing. */
 function joined(block: Block): string[] {
   const lines = block.code.split('\n');
   for (let i = 0; i < lines.length; i++) {
-    const line = lines[i] as string;
+    const line = joinedResult(lines, i);
     if (!RESULT.test(line)) continue;
     const statement = lines[i - 1] ?? '';
     if (!STATEMENT.test(statement)) {
