@@ -6,6 +6,7 @@ import { objects } from './objects.js';
 import { packing } from './packing.js';
 import { past } from './past.js';
 import { transactions } from './transactions.js';
+import { walk } from './walk.js';
 
 /** The object database, embedded; durable, on disk. */
 export async function odb(bench: Bench): Promise<void> {
@@ -16,4 +17,5 @@ export async function odb(bench: Bench): Promise<void> {
   await large(bench);
   await packing(bench);
   await past(bench);
+  await walk(bench);
 }

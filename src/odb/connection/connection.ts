@@ -172,12 +172,14 @@ export class Connection<Root extends object = Record<string, unknown>>
   /**
    * Loads many objects in one round trip, so that touching them afterwards needs none.
    *
-   * @param wanted oids, or objects; loaded ones are passed over.
+   * @param wanted oids, objects, or collections of both; what is loaded is passed over, and so is what is not there.
+   * @throws TypeError (`ARG_PREFETCH`). RangeError (`ARG_OID`).
    */
   async prefetch(...wanted: (number | Persistent | Iterable<number | Persistent>)[]): Promise<void> {
     this.#requireOpen('prefetch');
     const oids: Oid[] = [];
     const want = (item: number | Persistent) => {
+      if (typeof item !== 'number' && !(item instanceof Persistent)) throw notPrefetched(item);
       const oid = typeof item === 'number' ? toOid(item) : item._p_oid;
       if (oid === undefined || (typeof item !== 'number' && item._p_jar !== this)) return;
       const object = this.#cache.get(oid);
@@ -185,7 +187,9 @@ export class Connection<Root extends object = Record<string, unknown>>
     };
     for (const item of wanted) {
       if (typeof item === 'number' || item instanceof Persistent) want(item);
-      else for (const each of item) want(each);
+      else if (typeof item === 'object' && item !== null && Symbol.iterator in item)
+        for (const each of item) want(each);
+      else throw notPrefetched(item);
     }
     await this.#storage.prefetch(oids, this.#loader.before);
   }
@@ -716,4 +720,11 @@ export class Connection<Root extends object = Record<string, unknown>>
 /** Whether the current transaction manager is the one that the connection belongs to. */
 function isCurrent({ manager, managerWasNamed }: ConnectionOpening): boolean {
   return manager === (managerWasNamed ? (contextManager() ?? manager) : currentManager());
+}
+
+function notPrefetched(item: unknown): TypeError {
+  return argumentTypeError(
+    'ARG_PREFETCH',
+    `prefetch: ${inspect(item, { depth: 0 })} is neither an oid nor a persistent object, nor a collection of these`,
+  );
 }
