@@ -47,7 +47,7 @@ for (const kind of ['MemoryStorage', 'LevelStorage', 'DemoStorage'] as const) {
       merges: true,
       locks: true,
       undo: true,
-      blobs: 'not yet',
+      blobs: true,
       pack: true,
     },
     open: async ({ merges = false }) => {

@@ -20,7 +20,7 @@ for (const kind of ['MemoryStorage', 'LevelStorage', 'hexadecimal LevelStorage']
       merges: true,
       locks: true,
       undo: true,
-      blobs: 'not yet',
+      blobs: true,
       pack: true,
     },
     open: async ({ merges }) => {

@@ -17,6 +17,7 @@ export type {
   StorageSupports,
 } from '../storage/storage.js';
 export { openAttached } from './attached.js';
+export { BlobCacheFolder, type BlobCachePlace } from './blob-cache.js';
 export { newPacket, PacketReader, packetId, packetType, readValue, valuePacket } from './codec.js';
 export { errorFromWire, errorToWire } from './error-codec.js';
 export { HubMemory, type HubState } from './hub-memory.js';

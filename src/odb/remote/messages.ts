@@ -36,6 +36,11 @@ export const Message = {
   unlock: 27,
   watch: 28,
   unwatch: 29,
+  blobChunk: 32,
+  dropBlobs: 33,
+  readBlob: 34,
+  blobFile: 35,
+  blobPath: 36,
   // Answers.
   answer: 64,
   failure: 65,

@@ -9,14 +9,18 @@ import {
   StorageTransactionError,
 } from '../errors.js';
 import { type Tid, ZERO_TID } from '../ids.js';
+import { blobOf } from '../storage/blob/blob-info.js';
 import type { Storage, StorageTransaction } from '../storage/storage.js';
 import { PacketReader, readRecords, valuePacket, type WireRecord } from './codec.js';
 import { type CommitRequest, owned, type WireConflict } from './commit-message.js';
 import { CommitRegistry } from './commit-registry.js';
 import { errorToWire } from './error-codec.js';
 import { Message } from './messages.js';
+import type { SessionBlobs } from './session-blobs.js';
 
 const log = new Logger('holdfast.session');
+
+const NO_FILES: ReadonlyMap<number, string> = new Map();
 
 /** What sessions have done so far. */
 export class SessionStats {
@@ -31,6 +35,7 @@ export class SessionStats {
 /** How {@link SessionTransactions} work. */
 export interface SessionTransactionsOptions {
   readonly storage: Storage;
+  readonly blobs: SessionBlobs;
   readonly isReadOnly: boolean;
   /** A voted transaction that is not finished within this many ms is aborted. 0: never. */
   readonly timeoutMs: number;
@@ -117,8 +122,14 @@ export class SessionTransactions {
     this.#registry.begin(transaction.commitId, end.promise);
     this.#open.set(number, open);
     try {
+      // Ordering: what has no contents waits for nothing.
+      const files = records.some(({ data }) => blobOf(data)) ? await this.#contents(records) : NO_FILES;
       storage.tpcBegin(transaction);
-      for (const { oid, tid, data } of records) storage.store(transaction, oid, tid, data);
+      for (const [i, { oid, tid, data }] of records.entries()) {
+        const file = files.get(i);
+        if (file === undefined) storage.store(transaction, oid, tid, data);
+        else storage.storeBlob(transaction, oid, tid, data, file);
+      }
       for (const { oid, tid } of checks) storage.checkCurrentSerial(transaction, oid, tid);
       for (const tid of undos) storage.undo(transaction, tid);
       stats.stores += records.length;
@@ -126,6 +137,7 @@ export class SessionTransactions {
         const { tid, resolved } = await storage.commit(transaction);
         this.#open.delete(number);
         end.resolve();
+        this.#dropContents(records);
         stats.commits += 1;
         stats.resolved += resolved.length;
         return valuePacket(Message.answer, id, [resolved, tid]);
@@ -134,6 +146,7 @@ export class SessionTransactions {
       stats.resolved += resolved.length;
       if (open.aborted) throw new StorageTransactionError('the transaction was aborted during its vote');
       open.voted = true;
+      this.#dropContents(records);
       this.#limitVoted(open);
       return valuePacket(Message.answer, id, [resolved]);
     } catch (error) {
@@ -144,6 +157,22 @@ export class SessionTransactions {
       stats.conflicts += 1;
       return valuePacket(Message.conflict, id, [errorToWire(error), conflicts]);
     }
+  }
+
+  /** Files with the contents that came for these records, by their place. */
+  async #contents(records: readonly WireRecord[]): Promise<ReadonlyMap<number, string>> {
+    const files = new Map<number, string>();
+    for (const [i, { oid, data }] of records.entries()) {
+      const info = blobOf(data);
+      const file = info && (await this.#options.blobs.take(oid, info));
+      if (file !== undefined) files.set(i, file);
+    }
+    return files;
+  }
+
+  /** The storage has made the contents its own. */
+  #dropContents(records: readonly WireRecord[]): void {
+    this.#options.blobs.drop(records.flatMap(({ data }) => blobOf(data)?.id ?? []));
   }
 
   /** The second phase. */

@@ -13,6 +13,7 @@ import type { Oid, Tid } from '../ids.js';
 import { strongReferences } from '../serialize/reader.js';
 import type { LockSession } from '../storage/lock-table.js';
 import type { Doubt, Revision, Storage } from '../storage/storage.js';
+import { readBlobChunk, readBlobFile, readBlobPath, readDropBlobs, readReadBlob } from './blob-messages.js';
 import {
   newPacket,
   PacketReader,
@@ -27,6 +28,7 @@ import {
 import { parseCommit } from './commit-message.js';
 import { errorToWire } from './error-codec.js';
 import { BATCH_BYTES, HEADER_BYTES, Message, type MessageType, OIDS_PER_BLOCK } from './messages.js';
+import { SessionBlobs } from './session-blobs.js';
 import { SessionLocks } from './session-locks.js';
 import { SessionStats, SessionTransactions } from './session-transactions.js';
 import type { Transport } from './transport.js';
@@ -41,6 +43,8 @@ export interface SessionOptions {
   readonly locks?: LockSession | undefined;
   /** Refuse writes. */
   readonly isReadOnly?: boolean;
+  /** The client is of this process, and may name files by their paths. */
+  readonly isLocal?: boolean;
   /** A voted transaction that is not finished within this many ms is aborted, and its client dropped. 0: never. */
   readonly transactionTimeoutMs?: number;
   readonly clock?: Clock;
@@ -76,7 +80,10 @@ type SlowType =
   | typeof Message.undoLog
   | typeof Message.sync
   | typeof Message.tryLock
-  | typeof Message.unlock;
+  | typeof Message.unlock
+  | typeof Message.blobChunk
+  | typeof Message.readBlob
+  | typeof Message.blobPath;
 
 /**
  * Serves one storage to one client.
@@ -92,6 +99,8 @@ export class Session {
   readonly #transport: SessionOptions['transport'];
   readonly #locks: SessionLocks;
   readonly #transactions: SessionTransactions;
+  readonly #blobs: SessionBlobs;
+  readonly #isLocal: boolean;
   readonly #stats: SessionStats;
   readonly #underWay = new Set<Promise<void>>();
   readonly #whenIdle: (() => void)[] = [];
@@ -100,11 +109,14 @@ export class Session {
   constructor(options: SessionOptions) {
     const { storage, transport, locks, isReadOnly = false, clock = systemClock } = options;
     this.#storage = storage;
+    this.#isLocal = options.isLocal ?? false;
+    this.#blobs = new SessionBlobs(storage);
     this.#transport = transport;
     this.#stats = options.stats ?? new SessionStats();
     this.#locks = new SessionLocks(locks, (name) => transport.send(valuePacket(Message.lockFell, 0, name)));
     this.#transactions = new SessionTransactions({
       storage,
+      blobs: this.#blobs,
       isReadOnly,
       clock,
       stats: this.#stats,
@@ -149,6 +161,9 @@ export class Session {
       case Message.sync:
       case Message.tryLock:
       case Message.unlock:
+      case Message.blobChunk:
+      case Message.readBlob:
+      case Message.blobPath:
         this.#answerLater(type, id, packet);
         return;
       case Message.lock: {
@@ -167,6 +182,15 @@ export class Session {
       case Message.storeAhead:
         this.#transactions.storeAhead(packet);
         return;
+      case Message.dropBlobs:
+        this.#blobs.drop(readDropBlobs(new PacketReader(packet)));
+        return;
+      case Message.blobFile: {
+        this.#requireLocal();
+        const { contentId, path } = readBlobFile(new PacketReader(packet));
+        this.#blobs.name(contentId, path);
+        return;
+      }
       case Message.cancelLock:
         this.#locks.cancel(new PacketReader(packet).uint32());
         return;
@@ -206,6 +230,7 @@ export class Session {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#transactions.close();
+    this.#blobs.close();
     this.#locks.close();
     this.#noteIdle();
   }
@@ -240,10 +265,7 @@ export class Session {
         return revisionPacket(id, storage.loadBefore(reader.oid(), reader.tid()));
       case Message.loadSerial: {
         this.#stats.loads += 1;
-        const data = storage.loadSerial(reader.oid(), reader.tid());
-        const answer = newPacket(Message.answer, id, data.length);
-        answer.set(data, HEADER_BYTES);
-        return answer;
+        return bytesPacket(id, storage.loadSerial(reader.oid(), reader.tid()));
       }
       case Message.prefetch:
         return this.#prefetch(id, reader);
@@ -305,9 +327,29 @@ export class Session {
         return this.#locks.tryLock(readName(packet)).then(answer);
       case Message.unlock:
         return this.#locks.unlock(readName(packet)).then(answer);
+      case Message.blobChunk: {
+        this.#transactions.refuseReadOnly();
+        const { contentId, offset, chunk } = readBlobChunk(reader);
+        return this.#blobs.write(contentId, offset, chunk).then(() => answer(null));
+      }
+      case Message.readBlob: {
+        const { oid, info, offset, length } = readReadBlob(reader);
+        this.#stats.loads += offset === 0 ? 1 : 0;
+        return this.#blobs.read(oid, info, offset, length).then((chunk) => bytesPacket(id, chunk));
+      }
+      case Message.blobPath: {
+        this.#requireLocal();
+        const { oid, info } = readBlobPath(reader);
+        return storage.loadBlob(oid, info).then(answer);
+      }
       default:
         return unreachable(type);
     }
+  }
+
+  /** @throws ProtocolError. */
+  #requireLocal(): void {
+    if (!this.#isLocal) throw new ProtocolError('a path came from another process');
   }
 
   async #pack(id: number, before: Tid): Promise<Uint8Array> {
@@ -410,6 +452,12 @@ function readName(packet: Uint8Array): string {
   const name = readValue(packet);
   if (typeof name !== 'string') throw new ProtocolError('a lock was asked for without a name');
   return name;
+}
+
+function bytesPacket(id: number, bytes: Uint8Array): Uint8Array {
+  const packet = newPacket(Message.answer, id, bytes.length);
+  packet.set(bytes, HEADER_BYTES);
+  return packet;
 }
 
 function revisionPacket(id: number, revision: Revision | undefined): Uint8Array {

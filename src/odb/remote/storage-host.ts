@@ -29,7 +29,7 @@ export class StorageHost implements StorageHosting {
     const hub = new ViewHub({
       lastTid: storage.lastTransaction(),
       serve: (link) => {
-        const session = new Session({ storage, transport: link, locks: options.locks?.() });
+        const session = new Session({ storage, transport: link, locks: options.locks?.(), isLocal: true });
         this.#sessions.add(session);
         return {
           packet: (packet) => session.receive(packet),
@@ -42,7 +42,7 @@ export class StorageHost implements StorageHosting {
     });
     const { supports } = storage;
     hub.memory.identity = storage.identity;
-    hub.memory.supports = { ...supports, blobs: false, locks: supports.locks && options.locks !== undefined };
+    hub.memory.supports = { ...supports, locks: supports.locks && options.locks !== undefined };
     hub.memory.isReadOnly = storage.isReadOnly;
     hub.memory.state = 'connected';
     this.#hub = hub;
@@ -59,10 +59,12 @@ export class StorageHost implements StorageHosting {
 
   /** A view for another thread. */
   attach(): StorageAttachment {
+    const { temporaryDirectory } = this.#storage;
     return this.#hub.attach({
       name: this.#storage.name,
       cacheBytesMax: CACHE_BYTES_MAX,
       reader: this.#options.reader,
+      blobs: temporaryDirectory === undefined ? undefined : { kind: 'local', temporaryDirectory },
     });
   }
 

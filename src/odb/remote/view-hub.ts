@@ -22,6 +22,7 @@ export interface AttachmentOptions {
   readonly cacheBytesMax: number;
   readonly readTimeoutMs?: number;
   readonly reader?: ViewData['reader'];
+  readonly blobs?: ViewData['blobs'];
 }
 
 /** URL of the module that opens a view from an attachment. */

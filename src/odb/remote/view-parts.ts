@@ -1,5 +1,6 @@
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { SyncSlot } from './sync-slot.js';
+import type { ViewBlobsPlace } from './view-blobs.js';
 
 /** One end of what connects a view with the thread that serves it. */
 export interface ViewEnd {
@@ -24,6 +25,8 @@ export interface ViewData extends ViewEnd {
   readonly readTimeoutMs: number;
   /** Bytes of revisions that the view keeps. */
   readonly cacheBytesMax: number;
+  /** Where the contents of blobs are. */
+  readonly blobs?: ViewBlobsPlace | undefined;
   /** A module that exports `openReader(data)`, where views read for themselves; see {@link RevisionReader}. */
   readonly reader?: { readonly module: string; readonly data: unknown } | undefined;
 }

@@ -1,7 +1,16 @@
-import { type Clock, deferred, delay, systemClock, writeUint32, writeUint64 } from '../../base/index.js';
+import {
+  argumentTypeError,
+  type Clock,
+  deferred,
+  delay,
+  systemClock,
+  writeUint32,
+  writeUint64,
+} from '../../base/index.js';
 import { ClientDisconnected, POSKeyError, ReadOnlyError, StorageError } from '../errors.js';
 import { MAX_TID, type Oid, ROOT_OID, type Tid, ZERO_TID } from '../ids.js';
 import { strongReferences } from '../serialize/reader.js';
+import { type BlobInfo, blobOf } from '../storage/blob/blob-info.js';
 import type {
   CommitOutcome,
   ConflictResolver,
@@ -28,6 +37,7 @@ import type { HubState } from './hub-memory.js';
 import { HEADER_BYTES, Message, OIDS_PER_BLOCK } from './messages.js';
 import { RevisionCache } from './revision-cache.js';
 import type { WireDoubt } from './session.js';
+import { ViewBlobs } from './view-blobs.js';
 import { ViewChannel } from './view-channel.js';
 import { attachment } from './view-hub.js';
 import { ViewLocks } from './view-locks.js';
@@ -73,6 +83,7 @@ export class ViewStorage implements Storage {
   readonly #reader: RevisionReader | undefined;
   readonly #locks: ViewLocks;
   readonly #cache: RevisionCache;
+  readonly #blobs: ViewBlobs;
   readonly #transactions: ViewTransactions;
   readonly #listeners = new Set<InvalidationListener>();
   /** Those for whom this thread is woken. */
@@ -109,8 +120,10 @@ export class ViewStorage implements Storage {
       now: () => systemClock.now() + channel.hub.clockOffsetMs,
       schedule: (delayMs, fn, timer) => systemClock.schedule(delayMs, fn, timer),
     };
+    this.#blobs = new ViewBlobs(data.name, channel, data.blobs, this.clock);
     this.#transactions = new ViewTransactions({
       channel,
+      blobs: this.#blobs,
       name: data.name,
       get isReadOnly() {
         return channel.hub.isReadOnly;
@@ -260,18 +273,18 @@ export class ViewStorage implements Storage {
     this.#transactions.store(transaction, oid, serial, data);
   }
 
-  storeBlob(): void {
-    throw this.#withoutBlobs();
+  storeBlob(transaction: StorageTransaction, oid: Oid, serial: Tid, data: Uint8Array, file: string): void {
+    const info = blobOf(data);
+    if (!info) throw argumentTypeError('ARG_BLOB_RECORD', `storeBlob: the record of oid ${oid} is not that of a blob`);
+    this.#transactions.store(transaction, oid, serial, data, { info, file });
   }
 
-  async loadBlob(): Promise<string> {
-    throw this.#withoutBlobs();
+  loadBlob(oid: Oid, info: BlobInfo): Promise<string> {
+    return this.#blobs.load(oid, info);
   }
 
-  readonly temporaryDirectory = undefined;
-
-  #withoutBlobs(): StorageError {
-    return new StorageError(`the storage ${this.name} does not support blobs; open one that does`);
+  get temporaryDirectory(): string | undefined {
+    return this.#blobs.temporaryDirectory;
   }
 
   checkCurrentSerial(transaction: StorageTransaction, oid: Oid, serial: Tid): void {
@@ -419,7 +432,7 @@ export class ViewStorage implements Storage {
   }
 
   attach(): StorageAttachment {
-    const { hub, ring, servingThreadId, name, cacheBytesMax, readTimeoutMs, reader } = this.#data;
+    const { hub, ring, servingThreadId, name, cacheBytesMax, readTimeoutMs, reader, blobs } = this.#data;
     return attachment(this.#channel.attach(), {
       hub,
       ring,
@@ -428,6 +441,7 @@ export class ViewStorage implements Storage {
       cacheBytesMax,
       readTimeoutMs,
       reader,
+      blobs,
     });
   }
 
@@ -452,6 +466,7 @@ export class ViewStorage implements Storage {
     this.#listeners.clear();
     // Ordering: the reader lets go of the files before the port closes, which is what the owner of the files waits for.
     await this.#reader?.close();
+    await this.#blobs.settled();
     this.#channel.close();
   }
 

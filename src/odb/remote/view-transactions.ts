@@ -8,6 +8,7 @@ import {
   StorageTransactionError,
 } from '../errors.js';
 import type { Oid, Tid } from '../ids.js';
+import { blobOf } from '../storage/blob/blob-info.js';
 import type {
   CommitOutcome,
   ConflictRequest,
@@ -20,6 +21,7 @@ import { newPacket, packetType, readValue, recordsBytes, type WireRecord, writeR
 import { commitPacket, type WireConflict } from './commit-message.js';
 import { errorFromWire } from './error-codec.js';
 import { HEADER_BYTES, Message, STORES_AHEAD_BYTES } from './messages.js';
+import type { ViewBlobs, ViewContent } from './view-blobs.js';
 import type { ViewChannel } from './view-channel.js';
 
 const log = new Logger('holdfast.view');
@@ -43,6 +45,9 @@ interface OpenTransaction {
   readonly records: WireRecord[];
   readonly checks: { readonly oid: Oid; readonly serial: Tid }[];
   readonly undos: Tid[];
+  readonly contents: ViewContent[];
+  /** The connection that has the contents; `undefined` until they were sent. */
+  contentsEpoch: number | undefined;
   /** Records at the front that were sent ahead, and bytes of the rest. */
   aheadCount: number;
   waitingBytes: number;
@@ -64,6 +69,7 @@ export interface WrittenRecords {
 /** What {@link ViewTransactions} needs of its view. */
 export interface TransactionsOwner {
   readonly channel: ViewChannel;
+  readonly blobs: ViewBlobs;
   readonly name: string;
   readonly isReadOnly: boolean;
   readonly resolver: ConflictResolver | undefined;
@@ -97,6 +103,8 @@ export class ViewTransactions {
       records: [],
       checks: [],
       undos: [],
+      contents: [],
+      contentsEpoch: undefined,
       aheadCount: 0,
       waitingBytes: 0,
       epoch: this.#owner.channel.hub.epoch,
@@ -105,8 +113,11 @@ export class ViewTransactions {
     });
   }
 
-  store(transaction: StorageTransaction, oid: Oid, serial: Tid, data: Uint8Array): void {
+  /** @param content that of a blob, where it is new. */
+  store(transaction: StorageTransaction, oid: Oid, serial: Tid, data: Uint8Array, content?: ViewContent): void {
     const open = this.#inPhase(transaction, 'open');
+    if (blobOf(data)) this.#owner.blobs.require('store');
+    if (content) open.contents.push(content);
     open.records.push({ oid, tid: serial, endTid: undefined, data });
     open.waitingBytes += data.length;
     if (open.waitingBytes >= STORES_AHEAD_BYTES) this.#sendAhead(open);
@@ -127,6 +138,7 @@ export class ViewTransactions {
     const open = this.#inPhase(transaction, 'open');
     const tid = await this.#decide(open, Message.commit);
     this.#open.delete(transaction);
+    await this.#owner.blobs.keep(open.contents);
     return { tid, resolved: [...open.resolved] };
   }
 
@@ -144,11 +156,13 @@ export class ViewTransactions {
     if (open.epoch !== channel.hub.epoch) throw lostVote();
     const release = this.#owner.holdInvalidations();
     try {
-      return await channel.request(
+      const tid = await channel.request(
         (id) => numberPacket(Message.finish, id, open.number),
         (packet) => this.#written(open, readValue(packet) as Tid),
         (wasSent, reason) => (wasSent ? this.#uncertain(open, reason) : reason),
       );
+      await this.#owner.blobs.keep(open.contents);
+      return tid;
     } catch (error) {
       // It could not be made certain there.
       if (error instanceof CommitUncertainError) throw this.#uncertain(open, error);
@@ -173,7 +187,8 @@ export class ViewTransactions {
     const open = this.#open.get(transaction);
     if (open === undefined) return;
     this.#open.delete(transaction);
-    const { channel } = this.#owner;
+    const { channel, blobs } = this.#owner;
+    if (open.contentsEpoch === channel.hub.epoch) blobs.drop(open.contents);
     const isKnownThere = open.phase === 'voted' || open.phase === 'deciding' || open.aheadCount > 0;
     if (!isKnownThere || open.epoch !== channel.hub.epoch) return;
     try {
@@ -217,10 +232,12 @@ export class ViewTransactions {
   ): Promise<Tid> {
     const { channel, resolver } = this.#owner;
     open.phase = 'deciding';
+    if (open.contents.length > 0) await this.#sendContents(open);
     const release = this.#owner.holdInvalidations();
     try {
       for (let round = 0; ; round++) {
         if (open.aheadCount > 0 && open.epoch !== channel.hub.epoch) throw lostAhead();
+        if (open.contents.length > 0 && open.contentsEpoch !== channel.hub.epoch) throw lostAhead();
         open.epoch = channel.hub.epoch;
         const answer = await channel.request(
           (id) =>
@@ -249,6 +266,16 @@ export class ViewTransactions {
       throw error;
     } finally {
       release();
+    }
+  }
+
+  async #sendContents(open: OpenTransaction): Promise<void> {
+    open.contentsEpoch = this.#owner.channel.hub.epoch;
+    try {
+      await this.#owner.blobs.send(open.contents);
+    } catch (error) {
+      open.phase = 'failed';
+      throw error;
     }
   }
 

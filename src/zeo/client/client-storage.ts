@@ -1,5 +1,5 @@
 import { hostname } from 'node:os';
-import { basename } from 'node:path';
+import { basename, resolve } from 'node:path';
 import {
   argumentRangeError,
   type Duration,
@@ -10,7 +10,13 @@ import {
   systemClock,
 } from '../../base/index.js';
 import { type ConflictResolver, recordConflictResolver } from '../../odb/index.js';
-import { ClientDisconnected, READ_TIMEOUT_MS, type ViewData, ViewStorage } from '../../odb/remote/index.js';
+import {
+  BlobCacheFolder,
+  ClientDisconnected,
+  READ_TIMEOUT_MS,
+  type ViewData,
+  ViewStorage,
+} from '../../odb/remote/index.js';
 import { formatAddress, parseAddress } from '../transport/address.js';
 import { IoThread } from './io-thread.js';
 
@@ -20,6 +26,10 @@ export interface ClientOptions {
   readonly storage?: string;
   /** Revisions that are kept in memory, in each thread. Default: `'20MB'`. */
   readonly cacheSize?: Size;
+  /** Bytes of contents of blobs that are kept as files; those that were not used for longest go. Default: `'1GB'`. */
+  readonly blobCacheSize?: Size;
+  /** Folder of these files, which processes may share and which outlasts them. Default: a temporary one of this storage. */
+  readonly blobCachePath?: string;
   /** Wait for the first connection; without, the storage is disconnected until there is one. Default: true. */
   readonly wait?: boolean;
   /** How long promises, and `connect` itself, wait for a connection. Default: 30 s. */
@@ -50,6 +60,7 @@ export interface ClientOptions {
 export class ClientStorage extends ViewStorage {
   readonly #thread: IoThread;
   readonly #link: number;
+  readonly #blobFolder: BlobCacheFolder;
   #ending: Promise<void> | undefined;
 
   private constructor(options: {
@@ -57,10 +68,12 @@ export class ClientStorage extends ViewStorage {
     readonly resolver: ConflictResolver;
     readonly thread: IoThread;
     readonly link: number;
+    readonly blobs: BlobCacheFolder;
   }) {
     super({ data: options.data, resolver: options.resolver });
     this.#thread = options.thread;
     this.#link = options.link;
+    this.#blobFolder = options.blobs;
   }
 
   /**
@@ -81,6 +94,12 @@ export class ClientStorage extends ViewStorage {
     const { storage = '1', wait = true } = options;
     const waitTimeoutMs = durationMs(options.waitTimeout ?? 30_000);
     const name = `zeo://${formatAddress(first)}/${storage}`;
+    const { blobCachePath } = options;
+    const cacheBytesMax = sizeBytes(options.cacheSize ?? '20MB');
+    const blobs = new BlobCacheFolder(
+      blobCachePath === undefined ? undefined : resolve(blobCachePath),
+      sizeBytes(options.blobCacheSize ?? '1GB'),
+    );
     const thread = IoThread.get();
     const { link, data } = await thread.open({
       addresses,
@@ -90,13 +109,15 @@ export class ClientStorage extends ViewStorage {
       isReadOnly: options.readOnly ?? false,
       waitTimeoutMs,
       readTimeoutMs: durationMs(options.readTimeout ?? READ_TIMEOUT_MS),
-      cacheBytesMax: sizeBytes(options.cacheSize ?? '20MB'),
+      cacheBytesMax,
+      blobCache: blobs.place,
     });
     const client = new ClientStorage({
       data,
       resolver: options.conflictResolver ?? recordConflictResolver,
       thread,
       link,
+      blobs,
     });
     if (!wait) return client;
     try {
@@ -116,7 +137,10 @@ export class ClientStorage extends ViewStorage {
 
   /** Ends the connection; views in other threads end with it. May be called twice. */
   override close(): Promise<void> {
-    this.#ending ??= super.close().then(() => this.#thread.close(this.#link));
+    this.#ending ??= super
+      .close()
+      .then(() => this.#thread.close(this.#link))
+      .finally(() => this.#blobFolder.close());
     return this.#ending;
   }
 }

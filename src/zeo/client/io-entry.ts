@@ -33,8 +33,13 @@ function open(request: Extract<IoRequest, { kind: 'open' }>): void {
     },
   });
   links.set(number, link);
-  const { readTimeoutMs, cacheBytesMax } = request;
-  const { data, transferList } = link.hub.attach({ name, readTimeoutMs, cacheBytesMax });
+  const { readTimeoutMs, cacheBytesMax, blobCache } = request;
+  const { data, transferList } = link.hub.attach({
+    name,
+    readTimeoutMs,
+    cacheBytesMax,
+    blobs: { kind: 'cache', cache: blobCache },
+  });
   report({ kind: 'made', link: number, data, ports: transferList }, transferList);
 }
 

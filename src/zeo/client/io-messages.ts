@@ -1,6 +1,6 @@
 import type { MessagePort } from 'node:worker_threads';
 import type { LogLevel } from '../../base/index.js';
-import type { StorageAttachment } from '../../odb/remote/index.js';
+import type { BlobCachePlace, StorageAttachment } from '../../odb/remote/index.js';
 import type { Address } from '../transport/address.js';
 
 /** What a thread asks of the I/O thread. */
@@ -15,6 +15,8 @@ export type IoRequest =
       readonly waitTimeoutMs: number;
       readonly readTimeoutMs: number;
       readonly cacheBytesMax: number;
+      /** Where the contents of blobs are kept. */
+      readonly blobCache: BlobCachePlace;
       /** Name of the storage at the client. */
       readonly name: string;
     }

@@ -54,7 +54,7 @@ export class ServedStorage {
   }
 
   get supports(): StorageSupports {
-    return { ...this.storage.supports, blobs: false, locks: this.#lockSource !== undefined };
+    return { ...this.storage.supports, locks: this.#lockSource !== undefined };
   }
 
   /** Locks for one more session, where the storage has them. */
