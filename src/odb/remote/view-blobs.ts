@@ -1,4 +1,4 @@
-import { type FileHandle, open } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import { type Clock, crc32 } from '../../base/index.js';
 import { StorageError } from '../errors.js';
 import type { Oid } from '../ids.js';
@@ -108,11 +108,14 @@ export class ViewBlobs {
 
   async #upload(info: BlobInfo, path: string): Promise<void> {
     const file = await open(path);
+    // A packet has a copy of its part.
+    const buffer = Buffer.allocUnsafeSlow(BLOB_CHUNK_BYTES);
     try {
       const underWay: Promise<void>[] = [];
       let offset = 0;
       do {
-        const chunk = await readChunk(file, offset);
+        const { bytesRead } = await file.read(buffer, 0, BLOB_CHUNK_BYTES, offset);
+        const chunk = buffer.subarray(0, bytesRead);
         underWay.push(this.#sendPart(info, offset, chunk));
         offset += chunk.length;
         if (chunk.length === 0) break;
@@ -147,10 +150,4 @@ export class ViewBlobs {
   async settled(): Promise<void> {
     await this.#cache?.settled();
   }
-}
-
-async function readChunk(file: FileHandle, offset: number): Promise<Uint8Array> {
-  const chunk = Buffer.allocUnsafeSlow(BLOB_CHUNK_BYTES);
-  const { bytesRead } = await file.read(chunk, 0, BLOB_CHUNK_BYTES, offset);
-  return chunk.subarray(0, bytesRead);
 }
