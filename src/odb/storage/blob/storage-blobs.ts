@@ -116,9 +116,9 @@ export class StorageBlobs {
     }
   }
 
-  /** What a crash left is removed. `isInDoubt` says whether a transaction may yet happen that names the content. */
-  recover(isInDoubt: (id: string) => boolean): void {
-    this.#store.recover(({ oid, id }) => this.#kept(oid).has(id) || (isInDoubt(id) ? 'maybe' : false));
+  /** What a crash left is removed, but for contents that are named by transactions which may yet happen. */
+  recover(inDoubt: ReadonlySet<string>): void {
+    this.#store.recover(({ oid, id }) => this.#kept(oid).has(id) || (inDoubt.has(id) ? 'maybe' : false));
   }
 
   /** Resolves when nothing is being removed any more. */

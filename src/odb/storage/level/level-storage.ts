@@ -3,6 +3,7 @@ import { CorruptionError, POSKeyError, StorageError } from '../../errors.js';
 import { MAX_TID, type Oid, type Tid, tidFromDate, ZERO_TID } from '../../ids.js';
 import { OID_BLOCK_COUNT, OUTCOME_AGE_MAX_MS } from '../../limits.js';
 import { BaseStorage, type BaseStorageOptions } from '../base-storage.js';
+import { blobOf } from '../blob/blob-info.js';
 import { BlobStore } from '../blob/blob-store.js';
 import type { StorageBlobs } from '../blob/storage-blobs.js';
 import type { AcceptedTransaction } from '../commit-coordinator.js';
@@ -119,7 +120,7 @@ export class LevelStorage extends BaseStorage {
       this.#upkeep = new Upkeep({ level, reader, clock: this.clock, keepMs, checkpointTid, write, trimmed });
     }
     this.#blobs = blobStore && this.blobsIn(blobStore);
-    if (!options.readOnly) this.#blobs?.recover((id) => opened.inDoubt.has(id));
+    if (!options.readOnly) this.#blobs?.recover(contentsOf(opened.doubts));
     this.#begin(opened.doubts);
   }
 
@@ -422,10 +423,13 @@ interface Opened {
   readonly checkpoint: ChainPlace;
   readonly highestOid: number;
   readonly blobStore: BlobStore | undefined;
-  /** Contents that are named by transactions of which is not known yet whether they happened. */
-  readonly inDoubt: ReadonlySet<string>;
   readonly identity: string;
   readonly doubts: readonly AcceptedTransaction[];
+}
+
+/** The ids of the contents of blobs that transactions name. */
+function contentsOf(transactions: readonly AcceptedTransaction[]): ReadonlySet<string> {
+  return new Set(transactions.flatMap(({ records }) => records.flatMap(({ data }) => blobOf(data)?.id ?? [])));
 }
 
 /** How long superseded revisions are kept; `undefined`: for ever. */

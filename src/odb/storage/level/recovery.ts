@@ -1,13 +1,11 @@
 import { asBuffer, Logger, systemRandom } from '../../../base/index.js';
 import { CorruptionError } from '../../errors.js';
 import { type Oid, type Tid, ZERO_TID } from '../../ids.js';
-import { blobOf } from '../blob/blob-info.js';
 import type { AcceptedRecord, AcceptedTransaction } from '../commit-coordinator.js';
 import type { Level } from './disk.js';
 import {
   bookkeepingKey,
   CURRENT_RANGE,
-  dataOfRevision,
   decodeNumbers,
   decodePrepared,
   decodeRevision,
@@ -32,8 +30,6 @@ export interface Recovered {
   readonly checkpoint: ChainPlace;
   /** The highest oid that is stored. */
   readonly highestOid: number;
-  /** Ids of contents of blobs that are named by transactions of which is not known yet whether they happened. */
-  readonly inDoubt: ReadonlySet<string>;
   /** Names the database for ever. */
   readonly identity: string;
   /** What was voted, and is decided by another database. */
@@ -61,8 +57,7 @@ export async function recover(options: {
   if (lastCommit && lastCommit.sequence > last.sequence) throw missing(name, last.tid, lastCommit.tid);
   const identity = await identityOf(level, options);
   const doubts = await settlePrepared(level, options);
-  const inDoubt = await contentsInDoubt(level);
-  return { last, checkpoint, highestOid: await highestOid(level), identity, doubts, inDoubt };
+  return { last, checkpoint, highestOid: await highestOid(level), identity, doubts };
 }
 
 /** Crash: one that is not written yet has been told to nobody who relies on it, since nothing was committed with it. */
@@ -84,15 +79,6 @@ async function identityOf(level: Level, options: { readonly name: string; readon
 async function highestOid(level: Level): Promise<number> {
   for await (const key of level.keys({ ...CURRENT_RANGE, reverse: true, limit: 1 })) return oidOfKey(key);
   return 0;
-}
-
-async function contentsInDoubt(level: Level): Promise<Set<string>> {
-  const ids = new Set<string>();
-  for await (const [key, value] of level.iterator(PREPARED_RANGE)) {
-    const info = isPreparedHead(key) ? undefined : blobOf(dataOfRevision(value));
-    if (info) ids.add(info.id);
-  }
-  return ids;
 }
 
 async function walk(level: Level, name: string, checkpoint: ChainPlace): Promise<ChainPlace> {
