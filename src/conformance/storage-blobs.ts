@@ -9,14 +9,15 @@ import {
   BlobInfo,
   ConflictError,
   copyTransactions,
+  DB,
   encodeBlobRecord,
   type Oid,
   openStorage,
   POSKeyError,
-  ROOT_OID,
   type Storage,
   StorageError,
   type StorageTransaction,
+  strongReferences,
   type Tid,
   ZERO_TID,
 } from '../odb/index.js';
@@ -77,17 +78,16 @@ async function contentOf(storage: Storage, { oid, info }: Pick<Stored, 'oid' | '
   return readFile(await storage.loadBlob(oid, info), 'utf8');
 }
 
-/** Has the root reference these objects, so that a pack keeps them: records of the group are the oids that they reference. */
-async function keep(storage: Storage, serial: Tid, ...oids: Oid[]): Promise<Tid> {
-  return (await commit(storage, [[ROOT_OID, serial, oids.join(' ')]])).tid;
+/** Has the root reference a blob, so that a pack keeps it. */
+async function keep(storage: Storage, { oid }: Stored): Promise<void> {
+  const db = await DB.open<{ kept: unknown }>(storage);
+  await db.transaction((connection) => {
+    connection.root.kept = connection.get(oid);
+  });
 }
 
-function packing(storage: Storage, before = (storage.lastTransaction() + 1) as Tid): Promise<void> {
-  return storage.pack({
-    before,
-    references: (data) =>
-      (data[0] === 0x62 ? [] : Buffer.from(data).toString().split(' ').filter(Boolean).map(Number)) as Oid[],
-  });
+function packing(storage: Storage): Promise<void> {
+  return storage.pack({ before: (storage.lastTransaction() + 1) as Tid, references: strongReferences });
 }
 
 /** Blobs: contents that are files, and that are committed, read, undone and packed with the records that name them. */
@@ -107,10 +107,10 @@ export function testBlobs(suite: StorageSuite): void {
       }
     });
 
-  /** The storage has a content no more. A client may have a file of it still. */
-  const isGone = async (storage: Storage, { oid, info }: Stored) => {
-    if (suite.supports.clients === true) return;
-    await assert.rejects(storage.loadBlob(oid, info), having(POSKeyError, { oid }));
+  /** The storage has contents no more; who has not seen one is told so. */
+  const areGone = async (subject: Subject, ...contents: readonly Stored[]) => {
+    const fresh = (await group.clients(subject, 2))[1] as Storage;
+    for (const { oid, info } of contents) await assert.rejects(fresh.loadBlob(oid, info), having(POSKeyError, { oid }));
   };
 
   test('a content is there once it is committed, in a file that can only be read', [], async ({ storage }, drafts) => {
@@ -288,35 +288,34 @@ export function testBlobs(suite: StorageSuite): void {
     assert.equal(await contentOf(storage, made), 'made');
   });
 
-  test('a pack removes the contents of what it drops, and no others', ['pack'], async ({ storage }, drafts) => {
-    const root = await keep(storage, ZERO_TID);
+  test('a pack removes the contents of what it drops, and no others', ['pack'], async (subject, drafts) => {
+    const { storage } = subject;
     const first = await drafts.store(storage, 'first');
     const second = await drafts.store(storage, 'second', first);
     const garbage = await drafts.store(storage, 'garbage');
-    await keep(storage, root, first.oid);
+    await keep(storage, first);
     const open = newTransaction();
     storage.tpcBegin(open);
     const uncommitted = drafts.put(storage, open, first.oid, second.tid, 'uncommitted');
     await packing(storage);
-    await isGone(storage, first);
-    await isGone(storage, garbage);
+    await areGone(subject, first, garbage);
     assert.equal(await contentOf(storage, second), 'second');
     await finish(storage, open);
     assert.equal(await contentOf(storage, { oid: first.oid, info: uncommitted }), 'uncommitted');
   });
 
-  test('a pack keeps a content that an undo has brought back', ['pack', 'undo'], async ({ storage }, drafts) => {
-    const root = await keep(storage, ZERO_TID);
+  test('a pack keeps a content that an undo has brought back', ['pack', 'undo'], async (subject, drafts) => {
+    const { storage } = subject;
     const first = await drafts.store(storage, 'first');
     const second = await drafts.store(storage, 'second', first);
-    await keep(storage, root, first.oid);
+    await keep(storage, first);
     const transaction = newTransaction();
     storage.tpcBegin(transaction);
     storage.undo(transaction, second.tid);
     await finish(storage, transaction);
     await packing(storage);
     assert.equal(await contentOf(storage, first), 'first');
-    await isGone(storage, second);
+    await areGone(subject, second);
   });
 
   test('contents are copied with their transactions, to and fro', [], async ({ storage }, drafts) => {
