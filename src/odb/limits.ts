@@ -2,6 +2,8 @@
 export const RECORD_BYTES_MAX = 256 * 1024 * 1024;
 /** Records above this size are warned about at commit: a sign that something should be persistent of its own. */
 export const RECORD_BYTES_WARN = 16 * 1024 * 1024;
+/** Records that savepoints saved are kept in memory up to this many bytes; the rest goes to a temporary file. */
+export const SAVED_MEMORY_BYTES_MAX = 16 * 1024 * 1024;
 /** Oids are reserved durably in blocks of this many: one sync of the disk for each. */
 export const OID_BLOCK_COUNT = 16_384;
 /** Commit ids can be asked for (`outcome`) for this long, in ms. */

@@ -256,6 +256,7 @@ export class Changes {
     this.#added.clear();
     this.#reached.clear();
     this.#paths.clear();
+    this.#temporary?.close();
     this.#temporary = undefined;
     for (const draft of this.#drafts) if (draft.isOfTransaction) draft.remove();
     this.#drafts.clear();

@@ -71,7 +71,12 @@ export class StorageShare {
   private constructor(storage: Storage, shares: Shares, { user, description, extension }: Transaction) {
     this.storage = storage;
     this.#shares = shares;
-    this.#transaction = { commitId: shares.commitId, user, description, extension: encodePlain(extension) };
+    this.#transaction = {
+      commitId: shares.commitId,
+      user,
+      description,
+      extension: encodePlain(extension, 'extension'),
+    };
     storage.tpcBegin(this.#transaction);
   }
 

@@ -44,7 +44,7 @@ export interface DataManagerSavepoint {
 
 /** Told of the boundaries of the transactions of a manager. Calls are synchronous. */
 export interface Synchronizer {
-  /** A transaction begins. */
+  /** A transaction begins by `begin()`. One that begins at first use is not told of: it goes on from the boundary before. */
   newTransaction(transaction: Transaction): void;
   /** A commit is about to begin; the hooks before it have run. An error fails it. */
   beforeCommit?(transaction: Transaction): void;

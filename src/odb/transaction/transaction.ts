@@ -41,6 +41,8 @@ export class Transaction {
   #failure: unknown;
   /** Whether a participant has finished, or may have: it must not be run again. */
   #hasHappened = false;
+  /** Whether the before-commit hooks run: objects may be changed, but nothing else be begun. */
+  #isPreparing = false;
   readonly #owner: TransactionOwner;
   #participants: DataManager[] = [];
   #savepoints: Savepoint[] = [];
@@ -134,7 +136,7 @@ export class Transaction {
       this.#savepoints.push(savepoint);
       return savepoint;
     } catch (error) {
-      this.#fail(error);
+      this.#takeBack(error);
       throw error;
     }
   }
@@ -180,8 +182,10 @@ export class Transaction {
    */
   async commit(): Promise<Tid | undefined> {
     this.#requireUsable('commit');
-    if (this.#doomed) throw new DoomedTransaction('the transaction is doomed: it can only be aborted');
+    if (this.#isPreparing) throw underWay('commit');
+    this.#requireNotDoomed();
     for (const savepoint of this.#savepoints.splice(0)) savepoint.invalidate();
+    this.#isPreparing = true;
     try {
       // The list may grow while it is worked off.
       for (let i = 0; i < this.#beforeCommit.length; i++) {
@@ -190,12 +194,15 @@ export class Transaction {
         if (pending instanceof Promise) await pending;
       }
       this.#beforeCommit = [];
+      this.#requireNotDoomed();
       for (const synchronizer of this.#owner.synchronizers) {
         synchronizer.beforeCommit?.(this);
         synchronizer.beforeCompletion(this);
       }
+      this.#isPreparing = false;
     } catch (error) {
-      this.#fail(error);
+      this.#isPreparing = false;
+      this.#takeBack(error);
       this.#complete();
       await this.#runAfterCommit(false);
       throw error;
@@ -220,7 +227,7 @@ export class Transaction {
 
   /** Takes everything back. Allowed in any state but `committing`. @throws CommitUnderWayError. */
   abort(): void {
-    if (this.#status === 'committing') throw underWay('abort');
+    if (this.#status === 'committing' || this.#isPreparing) throw underWay('abort');
     if (this.#status === 'committed' || this.#status === 'aborted') return;
     for (const savepoint of this.#savepoints.splice(0)) savepoint.invalidate();
     let failure: { error: unknown } | undefined;
@@ -232,13 +239,14 @@ export class Transaction {
         logger.error('an abort failed in part; the rest was aborted', error);
       }
     };
-    for (const { fn, args } of this.#beforeAbort.splice(0)) attempt(() => void fn(...args));
+    for (const hook of this.#beforeAbort) attempt(() => callInAbort(hook));
+    this.#beforeAbort = [];
     for (const synchronizer of this.#owner.synchronizers) attempt(() => synchronizer.beforeCompletion(this));
     for (const participant of sorted(this.#participants)) attempt(() => participant.abort(this));
     this.#status = 'aborted';
     this.#owner.free(this);
     for (const synchronizer of this.#owner.synchronizers) attempt(() => synchronizer.afterCompletion(this));
-    for (const { fn, args } of this.#afterAbort.splice(0)) attempt(() => void fn(...args));
+    for (const hook of this.#afterAbort) attempt(() => callInAbort(hook));
     this.#forget();
     if (failure) throw failure.error;
   }
@@ -351,11 +359,36 @@ export class Transaction {
     for (const savepoint of this.#savepoints.splice(0)) savepoint.invalidate();
   }
 
+  /** Fails before participants were called: what they have changed is taken back now, so that nobody goes on with it. */
+  #takeBack(error: unknown): void {
+    this.#fail(error);
+    for (const participant of sorted(this.#participants)) {
+      try {
+        participant.abort(this);
+      } catch (failure) {
+        logger.error(`aborting a participant (${participant.sortKey()}) failed`, failure);
+      }
+    }
+    this.#participants = [];
+  }
+
+  #requireNotDoomed(): void {
+    if (this.#doomed) throw new DoomedTransaction('the transaction is doomed: it can only be aborted');
+  }
+
   #forget(): void {
     this.#participants = [];
     this.#beforeCommit = [];
     this.#beforeAbort = [];
     this.#afterAbort = [];
+  }
+}
+
+/** An abort waits for nobody: what a hook does later is its own business. */
+function callInAbort({ fn, args }: Hook): void {
+  const pending = fn(...args);
+  if (pending instanceof Promise) {
+    pending.catch((error: unknown) => logger.error('a hook of an aborted transaction failed', error));
   }
 }
 
