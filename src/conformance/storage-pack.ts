@@ -143,6 +143,40 @@ export function testPack(suite: StorageSuite): void {
     },
   );
 
+  group.test(
+    'what was packed away cannot be referenced afterwards, nor what it kept alive',
+    ['pack'],
+    async (subject) => {
+      const { storage } = subject;
+      const site = await Site.open(storage);
+      const [a, b] = [node('a'), node('b')];
+      await site.commit((root) => root.set('a', a.set('b', b)).set('other', 1));
+      await site.commit((root) => root.delete('a'));
+      await site.db.pack();
+      const last = storage.lastTransaction();
+      for (const gone of [a, b]) {
+        await assert.rejects(
+          site.commit((root) => root.set('again', gone)),
+          POSKeyError,
+        );
+      }
+      // Not even after a pack that was stopped.
+      const stopped = { before: last, references: strongReferences, signal: AbortSignal.abort() };
+      await assert.rejects(storage.pack(stopped));
+      await assert.rejects(
+        site.commit((root) => root.set('again', b)),
+        POSKeyError,
+      );
+      await site.db.pack();
+      await assert.rejects(
+        site.commit((root) => root.set('again', b)),
+        POSKeyError,
+      );
+      assert.equal(storage.lastTransaction(), last);
+      await site.commit((root) => root.set('again', node('new')));
+    },
+  );
+
   group.test('an object that an undo has removed is no hindrance', ['pack', 'undo'], async (subject) => {
     const { storage } = subject;
     const site = await Site.open(storage);

@@ -21,6 +21,7 @@ import {
 import { doubtOf } from './doubt-table.js';
 import { hostStorage, type StorageHosting } from './hosting.js';
 import { type LockSession, LockTable } from './lock-table.js';
+import type { Marking } from './pack/marking.js';
 import { type PackBackend, type PackCommits, pack } from './pack/pack.js';
 import type {
   CommitOutcome,
@@ -95,6 +96,8 @@ export abstract class BaseStorage implements Storage {
   #backend: CommitBackend | undefined;
   #hosting: StorageHosting | undefined;
   #closing: Promise<void> | undefined;
+  /** Of the last pack that came so far: it goes on to refuse references to what was packed away. */
+  #marking: Marking | undefined;
   #packing: { readonly done: Promise<void>; readonly stop: AbortController } | undefined;
 
   constructor(options: BaseStorageOptions) {
@@ -465,7 +468,11 @@ export abstract class BaseStorage implements Storage {
       clock: this.clock,
       begin: (marking) => this.#commits.watch(marking),
       release: (oid) => this.#commits.release(oid),
-      end: () => this.#commits.unwatch(),
+      former: this.#marking,
+      end: (marking) => {
+        this.#marking = marking;
+        this.#commits.unwatch(marking);
+      },
     };
     await pack(backend, commits, options);
     await this.blobs?.collectAll(options.signal);

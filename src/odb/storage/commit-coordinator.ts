@@ -258,9 +258,9 @@ export class CommitCoordinator {
     for (const { records } of this.#doubts) guard.accept(records);
   }
 
-  /** The guard is asked no more. */
-  unwatch(): void {
-    this.#guard = undefined;
+  /** The guard is asked no more; what a pack has left is asked instead. */
+  unwatch(lasting?: CommitGuard): void {
+    this.#guard = lasting;
   }
 
   /** Whether no accepted transaction is about to write the object; what is known of it is forgotten then. */

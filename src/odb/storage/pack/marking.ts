@@ -17,11 +17,16 @@ export interface Graph {
  *
  * Whatever a commit references meanwhile is marked before the commit is accepted, to be looked at later. Once all has been looked at, it
  * is looked at within the commit, with all that it reaches; a commit that references what was swept already is refused.
+ *
+ * A marking that came to its end is asked about commits for as long as the storage is open: one whose view, or whose cache, still has an
+ * object that was packed away may want to reference it at any time. The next one takes its place when it has come as far.
  */
 export class Marking implements CommitGuard {
   readonly #graph: Graph;
   readonly #marked = new OidSet();
-  readonly #swept = new OidSet();
+  readonly #swept: OidSet;
+  /** Asked first, until this one knows as much. */
+  #former: Marking | undefined;
   /** Marked, not yet looked at. */
   readonly #waiting = new OidSet();
   /** Those of them that are looked at next. */
@@ -30,8 +35,11 @@ export class Marking implements CommitGuard {
   readonly #written = new OidSet();
   #isComplete = false;
 
-  constructor(graph: Graph) {
+  /** @param former the one that is asked about commits so far */
+  constructor(graph: Graph, former?: Marking) {
     this.#graph = graph;
+    this.#former = former;
+    this.#swept = former ? former.#swept : new OidSet();
     this.mark(ROOT_OID);
   }
 
@@ -67,10 +75,16 @@ export class Marking implements CommitGuard {
       const oid = this.#next.pop();
       if (oid === undefined) {
         this.#isComplete = true;
+        this.#former = undefined;
         break;
       }
       this.look(oid, this.#graph.revisions(oid));
     }
+    return this.#isComplete;
+  }
+
+  /** Whether all that is reached was looked at. */
+  get isComplete(): boolean {
     return this.#isComplete;
   }
 
@@ -99,8 +113,13 @@ export class Marking implements CommitGuard {
 
   /** @throws POSKeyError when the records reference what was swept. */
   accept(records: readonly AcceptedRecord[]): void {
-    // What is new has but the revision that is looked at here. Traffic does not lengthen the marking.
-    for (const { oid, previous } of records) if (previous === ZERO_TID) this.#marked.add(oid);
+    this.#former?.accept(records);
+    for (const { oid, previous } of records) {
+      if (previous !== ZERO_TID) continue;
+      // What is new has but the revision that is looked at here. Traffic does not lengthen the marking.
+      this.#marked.add(oid);
+      this.#swept.delete(oid);
+    }
     const reached = new Set<Oid>();
     for (const { oid, data } of records) {
       this.#written.add(oid);

@@ -44,7 +44,10 @@ export interface PackCommits {
   begin(marking: Marking): Promise<void>;
   /** Whether nobody is about to write the object; what is known of it is forgotten. */
   release(oid: Oid): boolean;
-  end(): void;
+  /** What was asked about commits before this pack. */
+  readonly former: Marking | undefined;
+  /** Has commits ask this marking from now on, or none. */
+  end(lasting: Marking | undefined): void;
 }
 
 /**
@@ -60,7 +63,7 @@ export async function pack(backend: PackBackend, commits: PackCommits, options: 
     // A transaction may have removed the object.
     references: (data) => (data.length > 0 ? references(data) : []),
   };
-  const marking = new Marking(graph);
+  const marking = new Marking(graph, commits.former);
   try {
     await commits.begin(marking);
     onProgress?.({ phase: 'trim', objects: 0 });
@@ -85,7 +88,7 @@ export async function pack(backend: PackBackend, commits: PackCommits, options: 
     }
     await backend.tidy(before);
   } finally {
-    commits.end();
+    commits.end(marking.isComplete ? marking : commits.former);
   }
 }
 
