@@ -8,7 +8,7 @@ import { OidSet } from '../storage/pack/oid-set.js';
 import type { Revision, Storage } from '../storage/storage.js';
 
 /** Items of a walk between two turns of the event loop, and oids that are loaded in one round trip. */
-const WALK_STEP = 500;
+const WALK_STEP = 100;
 
 /**
  * Hands on what `source` gives. Now and then, between two items, the cache is brought down to its limits, and the event loop has a turn:
@@ -39,8 +39,9 @@ export async function* walk<T>(
 }
 
 /**
- * Every object that the root reaches by strong references within its database, once each, loaded, in no order that matters. It takes two
- * bits of memory for each object. What is referred to and is not there is passed over.
+ * Every object that the root reaches by strong references within its database, once each, loaded, in no order that matters. It takes a
+ * bit of memory for each object, and a number for each that was found and not yet come to. What is referred to and is not there is passed
+ * over.
  */
 export async function* reachable(view: {
   readonly storage: Storage;
@@ -49,19 +50,17 @@ export async function* reachable(view: {
 }): AsyncGenerator<Persistent, void, undefined> {
   const { storage, before } = view;
   const seen = new OidSet();
-  const pending = new OidSet();
   seen.add(ROOT_OID);
-  pending.add(ROOT_OID);
-  for (let oids = pending.takePage(); oids.length > 0; oids = pending.takePage()) {
-    for (let i = 0; i < oids.length; i += WALK_STEP) {
-      const step = oids.slice(i, i + WALK_STEP);
-      await storage.prefetch(step, before);
-      for (const oid of step) {
-        const revision = revisionOf(storage, oid, before);
-        if (!revision) continue;
-        for (const reference of strongReferences(revision.data)) if (seen.add(reference)) pending.add(reference);
-        yield view.object(oid, revision);
-      }
+  // What was found last comes first: while few of those that refer are loaded, few of those that they refer to are in memory.
+  const pending: Oid[] = [ROOT_OID];
+  while (pending.length > 0) {
+    const step = pending.splice(-WALK_STEP);
+    await storage.prefetch(step, before);
+    for (const oid of step) {
+      const revision = revisionOf(storage, oid, before);
+      if (!revision) continue;
+      for (const reference of strongReferences(revision.data)) if (seen.add(reference)) pending.push(reference);
+      yield view.object(oid, revision);
     }
   }
 }
