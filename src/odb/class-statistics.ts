@@ -1,6 +1,7 @@
 import { POSKeyError } from './errors.js';
 import type { Oid } from './ids.js';
 import { readRecord } from './serialize/reader.js';
+import { blobOf } from './storage/blob/blob-info.js';
 import { OidSet } from './storage/pack/oid-set.js';
 import { prefetched } from './storage/prefetched.js';
 import type { Storage } from './storage/storage.js';
@@ -9,7 +10,7 @@ import type { Storage } from './storage/storage.js';
 export interface ClassCount {
   readonly className: string;
   readonly objects: number;
-  /** Bytes of their records. */
+  /** Bytes of their records, and of the contents of blobs. */
   readonly bytes: number;
 }
 
@@ -39,7 +40,7 @@ export async function classStatistics(storage: Storage, options: ClassStatistics
     const { className } = readRecord(data);
     const count = counts.get(className) ?? { objects: 0, bytes: 0 };
     count.objects++;
-    count.bytes += data.length;
+    count.bytes += data.length + (blobOf(data)?.size ?? 0);
     counts.set(className, count);
     objects++;
   }

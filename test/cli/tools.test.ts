@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
-import { BTree, DB, PersistentMapping } from 'holdfast/odb';
+import { BTree, DB, PersistentBlob, PersistentMapping } from 'holdfast/odb';
 import { Site } from '../support/programs.js';
 
 let site: Site;
@@ -46,6 +46,20 @@ test('stats counts the objects of each class, for people and for programs', asyn
   assert.equal(json.name, path);
   const mappings = json.classes.find((each: { className: string }) => each.className === 'holdfast.PersistentMapping');
   assert.equal(mappings.objects, 2);
+});
+
+test('stats and dump tell of the contents of blobs', async () => {
+  const blobs = join(site.directory, 'blobs.fs');
+  const db = await DB.open<{ report: PersistentBlob }>(blobs);
+  await db.transaction(({ root }) => {
+    root.report = new PersistentBlob('x'.repeat(1234));
+  });
+  await db.close();
+  assert.match((await tool('stats', '--db', blobs)).stdout, /^holdfast.PersistentBlob +1 +1264$/m);
+  assert.match(
+    (await tool('dump', '--db', blobs)).stdout,
+    /oid 1 holdfast.PersistentBlob with a content of 1234 bytes$/m,
+  );
 });
 
 test('dump prints transactions, records and what they hold', async () => {

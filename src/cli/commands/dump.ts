@@ -1,6 +1,7 @@
 import { inspect } from 'node:util';
 import type { Command } from 'commander';
 import {
+  blobOf,
   type DataRecord,
   readOpaqueState,
   readRecord,
@@ -62,7 +63,9 @@ function recordText({ oid, data }: DataRecord, withState: boolean): string {
   if (!data) return `  oid ${oid} removed`;
   try {
     const { className, references } = readRecord(data);
-    const title = `  oid ${oid} ${className} ${data.length} bytes${references.length > 0 ? ` → ${references.map((each) => each.oid).join(' ')}` : ''}`;
+    const content = blobOf(data);
+    const size = content ? `with a content of ${content.size} bytes` : `${data.length} bytes`;
+    const title = `  oid ${oid} ${className} ${size}${references.length > 0 ? ` → ${references.map((each) => each.oid).join(' ')}` : ''}`;
     if (!withState) return title;
     return `${title}\n${inspect(readOpaqueState(data), { depth: 6 }).replace(/^/gm, '    ')}`;
   } catch (error) {

@@ -20,6 +20,7 @@ import {
   ZERO_TID,
 } from 'holdfast/odb';
 import { systemRandom } from '#src/base/index.js';
+import { classStatistics } from '#src/odb/class-statistics.js';
 import { LevelStorage, type LevelStorageOptions } from '#src/odb/storage/level/level-storage.js';
 import { MemoryStorage } from '#src/odb/storage/memory-storage.js';
 import { ManualClock } from '../../support/manual-clock.js';
@@ -215,6 +216,16 @@ test('what a crash left is removed at the next open: drafts, and contents of tra
   assert.ok(existsSync(path));
   assert.ok(!existsSync(place));
   assert.deepEqual([readdirSync(join(blobs(), 'tmp')), readdirSync(join(blobs(), 'pending'))], [[], []]);
+});
+
+test('statistics count the bytes of contents with those of records', async () => {
+  const storage = await open();
+  await store(storage, 'x'.repeat(1000));
+  const other = await store(storage, 'y'.repeat(10));
+  await store(storage, 'z'.repeat(500), other);
+  assert.deepEqual(await classStatistics(storage), [
+    { className: 'holdfast.PersistentBlob', objects: 2, bytes: 1000 + 500 + 2 * encodeBlobRecord(other.info).length },
+  ]);
 });
 
 test('a storage in memory removes its files when it is closed', async () => {
