@@ -61,6 +61,21 @@ export async function typedRoot(): Promise<void> {
   getDefaultQueue(db.open());
 }
 
+export async function typedWalks(): Promise<void> {
+  const db = await DB.open<Root>('memory:');
+  for await (const [name, account] of db.each(({ root }) => root.accounts)) {
+    same<typeof name, string>(true);
+    same<typeof account, Account>(true);
+  }
+  for await (const object of db.each()) same<typeof object, Persistent>(true);
+  const connection = db.open();
+  for await (const name of connection.each(connection.root.names)) same<typeof name, string>(true);
+  // @ts-expect-error there is no such entry to walk over
+  db.each(({ root }) => root.nonsense);
+  // @ts-expect-error a number is nothing that can be walked over
+  connection.each(5);
+}
+
 export function typedJobs(queue: Queue): void {
   const sum = new Job(add, 1, 2);
   same<typeof sum.result, number | Failure | undefined>(true);
