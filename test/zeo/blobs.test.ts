@@ -229,8 +229,6 @@ test('a client that is disconnected in the middle gets ClientDisconnected; nothi
   const stored = await store(writer, 24 * MB);
   const blobCachePath = join(folder, 'cache');
   const client = await connect(server.address, { blobCachePath, waitTimeout: 2000 });
-  const download = client.loadBlob(stored.oid, stored.info);
-  await until(() => temporaries(blobCachePath).some((name) => name.endsWith('.new')));
   const made = makeFile(24 * MB);
   const lost = newTransaction();
   client.tpcBegin(lost);
@@ -238,6 +236,10 @@ test('a client that is disconnected in the middle gets ClientDisconnected; nothi
   const upload = client.commit(lost);
   const sent = join(path, 'blobs', 'tmp');
   await until(() => readdirSync(sent).length > 0);
+  // From now on nothing goes on: both are in their middle.
+  server.child.kill('SIGSTOP');
+  const download = client.loadBlob(stored.oid, stored.info);
+  await until(() => temporaries(blobCachePath).some((name) => name.endsWith('.new')));
   const failures = Promise.all([download, upload].map((each) => assert.rejects(each, ClientDisconnected)));
   await server.kill();
   await failures;
