@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Oid } from 'holdfast/odb';
-import { CommitCoordinator } from '#src/odb/storage/commit-coordinator.js';
 import type { LevelStorage } from '#src/odb/storage/level/level-storage.js';
+import { Marking } from '#src/odb/storage/pack/marking.js';
 import type { Checker } from './check-failed.js';
 import type { Lie } from './sim-level.js';
 import { SimulationFailed, type SimulationOptions, simulate } from './simulation.js';
@@ -34,8 +34,8 @@ test('a simulation meets all that it is there for: crashes, closings, packs, com
 });
 
 /** A database that breaks a promise, and which checkers may notice. */
-async function bites(options: SimulationOptions, checkers: readonly Checker[], first = 1): Promise<void> {
-  for (let seed = first; seed < first + CANARY_SEEDS; seed++) {
+async function bites(options: SimulationOptions, checkers: readonly Checker[]): Promise<void> {
+  for (let seed = 1; seed <= CANARY_SEEDS; seed++) {
     try {
       await simulate(seed, options);
     } catch (error) {
@@ -112,14 +112,16 @@ const SABOTAGES: readonly (readonly [
 ];
 for (const [name, sabotage, checkers] of SABOTAGES) test(`noticed: ${name}`, () => bites({ sabotage }, checkers));
 
-test('noticed: a pack that does not look at what is committed meanwhile', async () => {
-  const { watch } = CommitCoordinator.prototype;
-  CommitCoordinator.prototype.watch = async () => undefined;
+test('noticed: a pack that overlooks a reference now and then', async () => {
+  const { mark } = Marking.prototype;
+  let marks = 0;
+  Marking.prototype.mark = function (oid) {
+    if (++marks % 20 !== 0) mark.call(this, oid);
+  };
   try {
-    // Few seeds have somebody take up what nothing references, in just that moment: this one is not far from one that does.
-    await bites({}, ['reachability', 'errors', 'durability', 'verify'], 20);
+    await bites({}, ['reachability', 'errors', 'durability', 'verify']);
   } finally {
-    CommitCoordinator.prototype.watch = watch;
+    Marking.prototype.mark = mark;
   }
 });
 
