@@ -164,8 +164,11 @@ export class Pair {
       case 'reopen voted': {
         const transaction = this.#newTransaction();
         this.#begin(this.real, transaction, command.stores);
-        await this.real.tpcVote(transaction).catch(() => undefined);
-        return this.#reopen('close');
+        const former = this.real;
+        await former.tpcVote(transaction).catch(() => undefined);
+        await this.#reopen('close');
+        // One that became a base is open still: who asks for the outcome would wait for it.
+        return former.tpcAbort(transaction);
       }
       case 'crash':
         return this.#reopen('crash');
