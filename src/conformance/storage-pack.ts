@@ -289,12 +289,15 @@ export function testPack(suite: StorageSuite): void {
     await site.commit((root) => {
       for (let i = 0; i < 3000; i += 2) root.delete(`${i}`);
     });
-    const [first, ...others] = await Promise.allSettled(Array.from({ length: 10 }, () => site.db.pack()));
-    assert.equal(first?.status, 'fulfilled');
-    // By the time that the last is asked for, the first may be over.
-    const refused = others.filter((other) => other.status === 'rejected');
-    assert.ok(refused.length > 0);
-    for (const { reason } of refused) assert.ok(reason instanceof StorageError, String(reason));
+    // By the time that the others are asked for, the first may be over: then they are asked for again.
+    let reasons: unknown[] = [];
+    for (let round = 0; round < 100 && reasons.length === 0; round++) {
+      const [first, ...others] = await Promise.allSettled(Array.from({ length: 10 }, () => site.db.pack()));
+      assert.equal(first?.status, 'fulfilled');
+      reasons = others.flatMap((other) => (other.status === 'rejected' ? [other.reason] : []));
+    }
+    assert.ok(reasons.length > 0);
+    for (const reason of reasons) assert.ok(reason instanceof StorageError, String(reason));
     const stopped = site.db.pack({ signal: AbortSignal.abort(new RangeError('enough')) });
     await assert.rejects(stopped, RangeError);
     await site.db.pack();
