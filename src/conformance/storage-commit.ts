@@ -66,7 +66,12 @@ export function testCommits(suite: StorageSuite): void {
     const { oids, tid } = await make(storage, ['one', 'two']);
     const [a, b] = oids as [Oid, Oid];
     const removed = await commit(storage, [[a, tid, '']]);
-    assert.throws(() => storage.load(a), having(POSKeyError, { oid: a }));
+    // Who looks at it from above has to know it from one that never was.
+    const gone = having(POSKeyError, { oid: a, removedBy: removed.tid });
+    assert.throws(() => storage.load(a), gone);
+    assert.throws(() => storage.loadBefore(a, (removed.tid + 1) as Tid), gone);
+    assert.throws(() => storage.loadSerial(a, removed.tid), gone);
+    assert.throws(() => storage.load(NOWHERE), having(POSKeyError, { oid: NOWHERE, removedBy: undefined }));
     assert.equal(text(storage.load(b).data), 'two');
     await assert.rejects(commit(storage, [[a, tid, 'late']]), ConflictError);
     const { tid: again } = await commit(storage, [[a, removed.tid, 'again']]);
@@ -134,6 +139,23 @@ export function testCommits(suite: StorageSuite): void {
     const far = (storage.newOid() + 100_000) as Oid;
     await commit(storage, [[far, ZERO_TID, 'from elsewhere']]);
     for (let i = 0; i < 5000; i++) assert.notEqual(storage.newOid(), far);
+  });
+
+  group.test('an oid can be had above a given one, and none is higher than the highest', [], async (subject) => {
+    const clients = await group.clients(subject, 2);
+    const oids = new Set<Oid>();
+    for (const above of [0, 3000, 2000, 50_000] as Oid[]) {
+      for (const storage of clients) {
+        const oid = storage.newOid(above);
+        assert.ok(oid > above, `${oid} > ${above}`);
+        oids.add(oid);
+      }
+    }
+    assert.equal(oids.size, 8);
+    for (const { highestOid } of clients) assert.ok(highestOid >= Math.max(...oids));
+    const far = 2_000_000 as Oid;
+    await commit(subject.storage, [[far, ZERO_TID, 'from elsewhere']]);
+    for (const { highestOid } of clients) assert.ok(highestOid >= far);
   });
 
   group.test('in two phases: nothing is seen after the vote, everything after the finish', [], async ({ storage }) => {

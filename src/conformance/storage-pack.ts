@@ -238,6 +238,35 @@ export function testPack(suite: StorageSuite): void {
     }
   });
 
+  group.test('who knows more can keep an object, and is asked of each', ['pack'], async (subject) => {
+    const { storage } = subject;
+    const site = await Site.open(storage);
+    const nodes = [node('a'), node('b')];
+    await site.commit((root) => root.set('a', nodes[0]).set('b', nodes[1]));
+    await site.commit((root) => {
+      root.delete('a');
+      root.delete('b');
+    });
+    const [a, b] = nodes.map(({ _p_oid }) => _p_oid) as [Oid, Oid];
+    const before = (storage.lastTransaction() + 1) as Tid;
+    const asked: Oid[] = [];
+    const keeps = (oid: Oid) => {
+      asked.push(oid);
+      return oid === a;
+    };
+    try {
+      await storage.pack({ before, references: strongReferences, keeps });
+    } catch (error) {
+      // The data are somebody else's, who cannot ask: nothing may be dropped then.
+      assert.ok(error instanceof StorageError, String(error));
+      assert.equal((await storage.history(b)).length, 1);
+      return;
+    }
+    assert.deepEqual(asked.sort(), [a, b].sort());
+    assert.ok(storage.load(a));
+    assert.throws(() => storage.load(b), POSKeyError);
+  });
+
   group.test('what was undone, redone and removed stays as it is', ['pack', 'undo'], async (subject) => {
     const { storage } = subject;
     const site = await Site.open(storage);

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { DB, type Oid, type PersistentMapping, POSKeyError, StorageLockedError } from 'holdfast/odb';
+import { DB, type Oid, type PersistentMapping, POSKeyError, StorageLockedError, ZERO_TID } from 'holdfast/odb';
 import { ClientStorage } from 'holdfast/zeo';
 import { LevelStorage } from '#src/odb/storage/level/level-storage.js';
 import { type Program, Site } from '../support/programs.js';
@@ -12,6 +12,7 @@ import { type Acknowledgement, acknowledgements, checkLedger, makeLedger, transf
 const EMBEDDED_WRITER = fileURLToPath(new URL('./embedded-writer.js', import.meta.url));
 const CLIENT_WRITER = fileURLToPath(new URL('./client-writer.js', import.meta.url));
 const PACKING_WRITER = fileURLToPath(new URL('./packing-writer.js', import.meta.url));
+const UNDOING_WRITER = fileURLToPath(new URL('./undoing-writer.js', import.meta.url));
 const VOTER = fileURLToPath(new URL('./voter.js', import.meta.url));
 
 let site: Site;
@@ -230,4 +231,49 @@ test('of many who find a stale lock at once, one gets it', async () => {
   const acks = [dead, ...rivals].flatMap((program) => acknowledgements(program.stdout));
   await checkLedger(storage, acks, () => 2);
   await storage.close();
+});
+
+test('kill -9 with undo, trimming and packing under way, and while it is being opened: the last step is there, and all is sound', async () => {
+  const path = join(site.directory, 'test.fs');
+  const startMs = Date.now();
+  const first = await LevelStorage.open(path);
+  const transaction = { commitId: Buffer.alloc(16), user: '', description: '', extension: new Uint8Array(0) };
+  first.tpcBegin(transaction);
+  first.store(transaction, 0 as Oid, ZERO_TID, Buffer.from('the root'));
+  first.store(transaction, 1 as Oid, ZERO_TID, Buffer.from('0'));
+  await first.commit(transaction);
+  await first.close();
+  let acknowledged = 0;
+  let steps = 0;
+  for (let round = 0; round < 10; round++) {
+    // Its clock runs, and goes on where the last one may have come to.
+    const program = site.startFile(UNDOING_WRITER, [path, String(startMs + round * 1e10)]);
+    const isAtOpening = round % 3 === 2;
+    await program.output(
+      isAtOpening ? /opening\n/ : new RegExp(`ack ${acknowledged + 2 + Math.floor(Math.random() * 30)}\n`),
+    );
+    await turns(Math.floor(Math.random() * (isAtOpening ? 60 : 300)));
+    await program.end('SIGKILL');
+    const lines = [...program.stdout.matchAll(/^(ack|undone) (\d+)\n/gm)];
+    steps += lines.length;
+    const last = lines.at(-1);
+    if (last) acknowledged = Number(last[2]) - (last[1] === 'undone' ? 1 : 0);
+    const nowMs = startMs + (round + 1) * 1e10;
+    const clock = { now: () => nowMs, schedule: () => ({ cancel: () => undefined }) };
+    const storage = await LevelStorage.open(path, { history: 'all', clock });
+    try {
+      const value = Number(
+        Buffer.from(storage.load(1 as Oid).data)
+          .toString()
+          .split(' ')[0],
+      );
+      // The step that was under way may have been done, or what it undid.
+      assert.ok(Math.abs(value - acknowledged) <= 1, `${value} after ${acknowledged} was acknowledged`);
+      acknowledged = value;
+      for await (const { message } of storage.verify({ references: () => [] })) assert.fail(message);
+    } finally {
+      await storage.close();
+    }
+  }
+  assert.ok(steps > 50, `${steps} steps`);
 });
