@@ -220,6 +220,28 @@ export function testPack(suite: StorageSuite): void {
     assert.equal((await storage.history(a._p_oid as Oid, 10)).length, 1);
   });
 
+  group.test('what an open transaction shows is kept for it, with all that it reaches', ['pack'], async (subject) => {
+    const [storage, reading] = (await group.clients(subject, 2)) as [Storage, Storage];
+    const site = await Site.open(storage);
+    const [a, gone] = [node(1), node('gone')];
+    await site.commit((root) => root.set('a', a).set('gone', gone.set('child', node('child'))));
+    await reading.sync();
+    const reader = await Site.open(reading);
+    reader.manager.begin();
+    assert.equal(await reading.sync(), storage.lastTransaction());
+    await site.commit((root) => {
+      a.set('value', 2);
+      root.delete('gone');
+    });
+    await site.db.pack();
+    assert.equal((reader.root.get('a') as Node).get('value'), 1);
+    assert.equal(((reader.root.get('gone') as Node).get('child') as Node).get('value'), 'child');
+    await reading.sync();
+    reader.manager.begin();
+    assert.equal((reader.root.get('a') as Node).get('value'), 2);
+    assert.equal(reader.root.has('gone'), false);
+  });
+
   group.test('afterwards the log and the iteration tell of what is there', ['pack', 'undo'], async ({ storage }) => {
     const site = await Site.open(storage);
     const a = node(0);

@@ -125,6 +125,7 @@ export class DB<Root extends object = Record<string, unknown>> {
   readonly #owner: ConnectionOwner;
   readonly #cacheLimits: CacheLimits;
   readonly #unsubscribe: () => void;
+  readonly #endSnapshots: () => void;
   readonly #refuseDefaultManager: boolean;
   readonly #databases: Databases;
   #closing: Promise<void> | undefined;
@@ -152,6 +153,7 @@ export class DB<Root extends object = Record<string, unknown>> {
     });
     const invalidations = new InvalidationLog();
     this.#unsubscribe = storage.subscribe(invalidations, { isLazy: true });
+    this.#endSnapshots = storage.keepSnapshots(() => this.#oldestSnapshot());
     this.#cacheLimits = {
       objectsMax: options.cacheSize ?? 10_000,
       bytesMax: sizeBytes(options.cacheBytes ?? '64MB'),
@@ -417,6 +419,15 @@ export class DB<Root extends object = Record<string, unknown>> {
     return this.#databases;
   }
 
+  #oldestSnapshot(): Tid | undefined {
+    let oldest: Tid | undefined;
+    for (const { before } of this.#pool.openConnections) {
+      // Until its first transaction it shows nothing.
+      if (before !== ZERO_TID && (oldest === undefined || before < oldest)) oldest = before;
+    }
+    return oldest;
+  }
+
   /** Connections that are kept for reuse; may be changed. */
   get poolSize(): number {
     return this.#pool.size;
@@ -486,6 +497,7 @@ export class DB<Root extends object = Record<string, unknown>> {
   async #close(): Promise<void> {
     if (this.#databases.get(this.databaseName) === (this as unknown as DB)) this.#databases.delete(this.databaseName);
     this.#unsubscribe();
+    this.#endSnapshots();
     this.#pool.clear();
     this.#historicalPool.clear();
     await this.storage.close();

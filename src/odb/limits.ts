@@ -8,5 +8,9 @@ export const SAVED_MEMORY_BYTES_MAX = 16 * 1024 * 1024;
 export const OID_BLOCK_COUNT = 16_384;
 /** Commit ids can be asked for (`outcome`) for this long, in ms. */
 export const OUTCOME_AGE_MAX_MS = 3_600_000;
+/** What was superseded longer ago than this, in ms, is not kept for a transaction that is open still. */
+export const SNAPSHOT_AGE_MAX_MS = 3_600_000;
+/** A view tells this often, in ms, which of its snapshots is the oldest. */
+export const SNAPSHOT_REPORT_MS = 10_000;
 /** A synchronous read that waits for another thread gives up after this many ms. */
 export const READ_TIMEOUT_MS = 30_000;

@@ -28,6 +28,7 @@ export const Message = {
   stats: 19,
   undoLog: 20,
   pack: 21,
+  snapshots: 22,
   resolve: 22,
   forget: 23,
   tryLock: 24,

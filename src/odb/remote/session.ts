@@ -102,6 +102,9 @@ export class Session {
   readonly #blobs: SessionBlobs;
   readonly #isLocal: boolean;
   readonly #stats: SessionStats;
+  readonly #endSnapshots: () => void;
+  /** What the client told last. Its snapshots only become younger: until it tells anew, this one is at least as old. */
+  #oldestSnapshot: Tid | undefined;
   readonly #underWay = new Set<Promise<void>>();
   readonly #whenIdle: (() => void)[] = [];
   #isClosed = false;
@@ -114,6 +117,7 @@ export class Session {
     this.#transport = transport;
     this.#stats = options.stats ?? new SessionStats();
     this.#locks = new SessionLocks(locks, (name) => transport.send(valuePacket(Message.lockFell, 0, name)));
+    this.#endSnapshots = storage.keepSnapshots(() => this.#oldestSnapshot);
     this.#transactions = new SessionTransactions({
       storage,
       blobs: this.#blobs,
@@ -191,6 +195,9 @@ export class Session {
         this.#blobs.name(contentId, path);
         return;
       }
+      case Message.snapshots:
+        this.#oldestSnapshot = new PacketReader(packet).tid();
+        return;
       case Message.cancelLock:
         this.#locks.cancel(new PacketReader(packet).uint32());
         return;
@@ -229,6 +236,7 @@ export class Session {
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    this.#endSnapshots();
     this.#transactions.close();
     this.#blobs.close();
     this.#locks.close();

@@ -4,13 +4,16 @@ import {
   deferred,
   delay,
   systemClock,
+  type Timer,
   writeUint32,
   writeUint64,
 } from '../../base/index.js';
 import { ClientDisconnected, POSKeyError, ReadOnlyError, StorageError } from '../errors.js';
 import { MAX_TID, type Oid, ROOT_OID, type Tid, ZERO_TID } from '../ids.js';
+import { SNAPSHOT_REPORT_MS } from '../limits.js';
 import { strongReferences } from '../serialize/reader.js';
 import { type BlobInfo, blobOf } from '../storage/blob/blob-info.js';
+import { type OldestSnapshot, OpenSnapshots } from '../storage/open-snapshots.js';
 import type {
   CommitOutcome,
   ConflictResolver,
@@ -99,6 +102,8 @@ export class ViewStorage implements Storage {
   #oidsEpoch = 0;
   #oidsUnderWay = false;
   #counts: Counts = [0, 0, ROOT_OID];
+  readonly #snapshots = new OpenSnapshots();
+  #snapshotTimer: Timer | undefined;
   #closing: Promise<void> | undefined;
 
   constructor(options: ViewOptions) {
@@ -238,6 +243,22 @@ export class ViewStorage implements Storage {
       this.#promptListeners.delete(entry);
       this.#channel.wantsWake = this.#promptListeners.size > 0;
     };
+  }
+
+  keepSnapshots(oldest: OldestSnapshot): () => void {
+    const end = this.#snapshots.keep(oldest);
+    this.#tellSnapshots();
+    return end;
+  }
+
+  /** Tells now, and then now and again, which snapshot is the oldest; one that is opened later is no older than what was published here. */
+  #tellSnapshots(): void {
+    this.#snapshotTimer?.cancel();
+    if (this.#closing || this.#snapshots.isEmpty) return;
+    const packet = newPacket(Message.snapshots, 0, 8);
+    writeUint64(packet, HEADER_BYTES, Math.min(this.#snapshots.oldest(), this.#lastTid + 1));
+    this.#channel.post(packet);
+    this.#snapshotTimer = this.clock.schedule(SNAPSHOT_REPORT_MS, () => this.#tellSnapshots());
   }
 
   useConflictResolver(): void {
@@ -406,6 +427,8 @@ export class ViewStorage implements Storage {
       );
     }
     signal?.throwIfAborted();
+    // So that only what is open is in the way.
+    this.#tellSnapshots();
     const done = this.#channel.request(
       (id) => {
         const packet = newPacket(Message.pack, id, 8);
@@ -463,6 +486,7 @@ export class ViewStorage implements Storage {
   }
 
   async #close(): Promise<void> {
+    this.#snapshotTimer?.cancel();
     this.#listeners.clear();
     // Ordering: the reader lets go of the files before the port closes, which is what the owner of the files waits for.
     await this.#reader?.close();

@@ -9,6 +9,7 @@ import {
 } from '../../base/index.js';
 import { ReadOnlyError, StorageError, StorageTransactionError, TransactionInDoubtError } from '../errors.js';
 import { type Oid, ROOT_OID, type Tid } from '../ids.js';
+import { SNAPSHOT_AGE_MAX_MS } from '../limits.js';
 import { type BlobInfo, blobOf } from './blob/blob-info.js';
 import type { BlobStore, PlacedBlob } from './blob/blob-store.js';
 import { type BlobRequest, StorageBlobs } from './blob/storage-blobs.js';
@@ -21,6 +22,7 @@ import {
 import { doubtOf } from './doubt-table.js';
 import { hostStorage, type StorageHosting } from './hosting.js';
 import { type LockSession, LockTable } from './lock-table.js';
+import { type OldestSnapshot, OpenSnapshots } from './open-snapshots.js';
 import type { Marking } from './pack/marking.js';
 import { type PackBackend, type PackCommits, pack } from './pack/pack.js';
 import type {
@@ -94,6 +96,7 @@ export abstract class BaseStorage implements Storage {
   readonly locks: LockSession = this.#lockTable.session();
   #coordinator: CommitCoordinator | undefined;
   #backend: CommitBackend | undefined;
+  readonly #snapshots = new OpenSnapshots();
   #hosting: StorageHosting | undefined;
   #closing: Promise<void> | undefined;
   /** Of the last pack that came so far: it goes on to refuse references to what was packed away. */
@@ -125,6 +128,10 @@ export abstract class BaseStorage implements Storage {
         logger.critical(`a subscriber of ${this.name} failed to take note of transaction ${tid}`, error);
       }
     }
+  }
+
+  keepSnapshots(oldest: OldestSnapshot): () => void {
+    return this.#snapshots.keep(oldest);
   }
 
   useConflictResolver(resolver: ConflictResolver): void {
@@ -454,7 +461,10 @@ export abstract class BaseStorage implements Storage {
     if (this.#packing) throw new StorageError(`the storage ${this.name} is being packed already: wait for its end`);
     const stop = new AbortController();
     const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
-    const done = this.#pack(backend, { ...options, signal });
+    // What was superseded longer ago is no longer kept for anybody: a transaction that is never ended would hold back all packs.
+    const keptSince = Math.max(0, Math.floor((this.clock.now() - SNAPSHOT_AGE_MAX_MS) * 1000));
+    const before = Math.min(options.before, Math.max(this.#snapshots.oldest(), keptSince)) as Tid;
+    const done = this.#pack(backend, { ...options, before, signal });
     this.#packing = { done: done.catch(() => {}), stop };
     try {
       await done;

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { systemRandom, toHex } from '../../base/index.js';
+import { nextTurn, systemRandom, toHex } from '../../base/index.js';
 import { POSKeyError } from '../errors.js';
 import { MAX_TID, type Oid, ROOT_OID, type Tid, ZERO_TID } from '../ids.js';
 import { BaseStorage, type BaseStorageOptions } from './base-storage.js';
@@ -7,9 +7,12 @@ import { BlobStore } from './blob/blob-store.js';
 import type { StorageBlobs } from './blob/storage-blobs.js';
 import { TemporaryFolder } from './blob/temporary-folder.js';
 import type { AcceptedTransaction } from './commit-coordinator.js';
-import type { PackBackend } from './pack/pack.js';
+import type { PackBackend, WalkedObject } from './pack/pack.js';
 import type { HistoryEntry, Revision, StorageSupports, TransactionRecord, UndoLogEntry } from './storage.js';
 import { dataOrNone, present, REMOVED, trimmedAway, type UndoableRecord } from './undo.js';
+
+/** Objects that a pack looks at in one turn of the event loop. */
+const WALK_COUNT = 100;
 
 let storageCount = 0;
 
@@ -180,6 +183,7 @@ export class MemoryStorage extends BaseStorage {
 
   protected override get packBackend(): PackBackend {
     const all = this.#revisions;
+    const { clock } = this;
     return {
       trim: async (before) => {
         for (const revisions of all.values()) {
@@ -190,10 +194,17 @@ export class MemoryStorage extends BaseStorage {
         if (before > this.#trimmedTid) this.#trimmedTid = before;
       },
       walk: async function* () {
+        let objects: WalkedObject[] = [];
         for (const [oid, revisions] of all) {
           const { tid } = revisions.at(-1) as MemoryRevision;
-          yield [{ oid, tid, revisions: () => revisions.map(({ data }) => data).reverse() }];
+          objects.push({ oid, tid, revisions: () => revisions.map(({ data }) => data).reverse() });
+          if (objects.length < WALK_COUNT) continue;
+          yield objects;
+          objects = [];
+          // Others have their turn.
+          await nextTurn(clock);
         }
+        yield objects;
       },
       revisions: (oid) => (all.get(oid) ?? []).map(({ data }) => data).reverse(),
       sweep: async function* (before, decide) {

@@ -1,6 +1,7 @@
 import type { Clock } from '../../base/index.js';
 import type { Oid, Tid } from '../ids.js';
 import type { BlobInfo } from './blob/blob-info.js';
+import type { OldestSnapshot } from './open-snapshots.js';
 import type { Problem, VerifyOptions } from './verify.js';
 
 /**
@@ -156,11 +157,17 @@ export interface Storage {
   iterate(from?: Tid, to?: Tid): AsyncIterable<TransactionRecord>;
 
   /**
-   * Drops revisions that were superseded before a time, and objects that nothing reaches; beside readers and writers. Only where
-   * `supports.pack`.
+   * Drops revisions that were superseded before a time, and objects that nothing reaches; beside readers and writers. What open
+   * snapshots show is kept: see `keepSnapshots`. Only where `supports.pack`.
    * @throws StorageError while another pack is under way. ReadOnlyError. The signal's reason; what was dropped by then was garbage.
    */
   pack(options: PackOptions): Promise<void>;
+  /**
+   * Has packs keep what open snapshots show: `oldest` tells before which transaction the oldest of them reads, `undefined` while none is
+   * open. What was superseded more than an hour ago goes all the same: to read it raises ReadConflictError, or POSKeyError for an object
+   * that nothing reaches any more. Returns the function that ends it.
+   */
+  keepSnapshots(oldest: OldestSnapshot): () => void;
   /**
    * Has conflicts merged by this, unless the storage was opened with a resolver of its own or was given one before. `DB.open` gives the
    * one that knows records.

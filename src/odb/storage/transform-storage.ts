@@ -4,6 +4,7 @@ import type { Oid, Tid } from '../ids.js';
 import { type BlobInfo, blobOf } from './blob/blob-info.js';
 import { hostStorage, type StorageHosting } from './hosting.js';
 import type { LockSession } from './lock-table.js';
+import type { OldestSnapshot } from './open-snapshots.js';
 import type {
   CommitOutcome,
   ConflictResolver,
@@ -211,6 +212,10 @@ export class TransformStorage implements Storage {
   pack(options: PackOptions): Promise<void> {
     const references = (stored: Uint8Array) => options.references(this.#decode(stored));
     return this.#storage.pack({ ...options, references });
+  }
+
+  keepSnapshots(oldest: OldestSnapshot): () => void {
+    return this.#storage.keepSnapshots(oldest);
   }
 
   useConflictResolver(resolver: ConflictResolver): void {

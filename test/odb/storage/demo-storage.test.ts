@@ -260,7 +260,7 @@ test('push stacks further changes; pop drops them, and leaves what is below open
 test('where history of the changes was dropped, the base still answers for its own time, and nothing is made up', async () => {
   const db = await DB.open<Root>(await DemoStorage.open(await openStorage(path, { readOnly: true })));
   const { base } = db.storage as DemoStorage;
-  const oid = rootOf(db).a._p_oid as never;
+  const oid = (await db.transaction(({ root }) => root.a._p_oid)) as never;
   const atBase = base.load(oid);
   const tids: Tid[] = [];
   for (let i = 0; i < 3; i++) tids.push(await change(db, ({ a }) => a.set('value', `demo ${i}`)));

@@ -1,7 +1,7 @@
 import { type Duration, durationMs, Logger, type Size, sizeBytes } from '../../../base/index.js';
 import { CorruptionError, POSKeyError, StorageError } from '../../errors.js';
 import { MAX_TID, type Oid, type Tid, tidFromDate, ZERO_TID } from '../../ids.js';
-import { OID_BLOCK_COUNT, OUTCOME_AGE_MAX_MS } from '../../limits.js';
+import { OID_BLOCK_COUNT, OUTCOME_AGE_MAX_MS, SNAPSHOT_AGE_MAX_MS } from '../../limits.js';
 import { BaseStorage, type BaseStorageOptions } from '../base-storage.js';
 import { blobOf } from '../blob/blob-info.js';
 import { BlobStore } from '../blob/blob-store.js';
@@ -64,8 +64,6 @@ export interface LevelStorageOptions extends BaseStorageOptions {
 }
 
 const DEFAULT_HISTORY: Duration = { days: 7 };
-/** A snapshot may be this old, in ms; what it needs is not trimmed. */
-const SNAPSHOT_AGE_MAX_MS = 3_600_000;
 const FUTURE_WARNING_MS = 15 * 60_000;
 const FUTURE_CRITICAL_MS = 3_600_000;
 

@@ -1,0 +1,3 @@
+import { testClients } from './clients.js';
+
+testClients('DemoStorage');
