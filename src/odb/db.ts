@@ -421,7 +421,7 @@ export class DB<Root extends object = Record<string, unknown>> {
 
   #oldestSnapshot(): Tid | undefined {
     let oldest: Tid | undefined;
-    for (const { before } of this.#pool.openConnections) {
+    for (const { before } of this.#pool.openConnections()) {
       // Until its first transaction it shows nothing.
       if (before !== ZERO_TID && (oldest === undefined || before < oldest)) oldest = before;
     }
