@@ -28,7 +28,6 @@ export const Message = {
   stats: 19,
   undoLog: 20,
   pack: 21,
-  snapshots: 22,
   resolve: 22,
   forget: 23,
   tryLock: 24,
@@ -42,6 +41,7 @@ export const Message = {
   readBlob: 34,
   blobFile: 35,
   blobPath: 36,
+  snapshots: 40,
   // Answers.
   answer: 64,
   failure: 65,
