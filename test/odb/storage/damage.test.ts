@@ -213,3 +213,69 @@ test('where the mark of reserved oids is damaged or missing, no oid of what is s
     await storage.close();
   }
 });
+
+test('a damaged or cut file of LevelDB’s own books is told at open, or does not matter: no transaction goes missing in silence', async () => {
+  const writtenPath = join(folder, 'written-books.json');
+  writeFileSync(writtenPath, JSON.stringify(written));
+  const largest = (copy: string, start: string) => {
+    const names = readdirSync(join(copy, 'level')).filter((name) => name.startsWith(start));
+    return names
+      .map((name) => join(copy, 'level', name))
+      .sort((a, b) => statSync(b).size - statSync(a).size)[0] as string;
+  };
+  const damages: ((file: string, sizeBytes: number) => void)[] = [
+    (file) => unlinkSync(file),
+    (file) => truncateSync(file, 0),
+    (file, sizeBytes) => truncateSync(file, sizeBytes >> 1),
+    (file, sizeBytes) => truncateSync(file, sizeBytes - 1),
+    (file, sizeBytes) => flip(file, Math.floor(Math.random() * sizeBytes)),
+    (file, sizeBytes) => flip(file, sizeBytes - 1 - Math.floor(Math.random() * 8)),
+  ];
+  const copies_ = [inLog, inTable].flatMap((path) =>
+    ['MANIFEST', 'CURRENT'].flatMap((start) =>
+      damages.map((damage) => {
+        const copy = copyOf(path, String(++copies));
+        const file = largest(copy, start);
+        damage(file, statSync(file).size);
+        return copy;
+      }),
+    ),
+  );
+  const outcomes: string[] = [];
+  const next = async () => {
+    for (let copy = copies_.pop(); copy; copy = copies_.pop()) {
+      const program = new Program(READER, [copy, writtenPath], { cwd: folder });
+      const { code, signal } = await program.exited;
+      if (signal === 'SIGABRT') continue;
+      assert.equal(code, 0, program.stderr);
+      outcomes.push(...Object.keys(JSON.parse(program.stdout) as object));
+    }
+  };
+  await Promise.all([next(), next()]);
+  assert.ok(outcomes.includes('ODB_CORRUPTION'), outcomes.join(' '));
+});
+
+test('where the mark of the last commit is damaged or missing, all is there, and it is written anew', async () => {
+  const damages: ((file: string) => void)[] = [
+    (file) => flip(file, 3),
+    (file) => flip(file, 17),
+    (file) => truncateSync(file, 5),
+    (file) => truncateSync(file, 0),
+    (file) => unlinkSync(file),
+  ];
+  for (const damage of damages) {
+    const copy = copyOf(inLog, String(++copies));
+    const file = join(copy, 'last-commit');
+    const sound = readFileSync(file);
+    damage(file);
+    let storage = await LevelStorage.open(copy, { history: 'all' });
+    assert.deepEqual(await readAll(storage, written), {});
+    const transaction = { commitId: Buffer.alloc(16, 9), user: '', description: '', extension: new Uint8Array(0) };
+    storage.tpcBegin(transaction);
+    await storage.commit(transaction);
+    await storage.close();
+    assert.equal(readFileSync(file).length, sound.length);
+    storage = await LevelStorage.open(copy, { history: 'all' });
+    await storage.close();
+  }
+});

@@ -215,6 +215,8 @@ export function levelError(
   what: string,
   facts: { readonly oid?: Oid; readonly tid?: Tid } = {},
 ): unknown {
+  // It was told of below, with what it means.
+  if (error instanceof StorageError) return error;
   const codes = [error, (error as { cause?: unknown }).cause].map(
     (each) => (each as { code?: unknown } | undefined)?.code,
   );
