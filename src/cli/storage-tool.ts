@@ -1,9 +1,14 @@
 import { Command } from 'commander';
+import { systemClock } from '../base/index.js';
 import { openStorage, recordConflictResolver, type Storage, type StorageOptions } from '../odb/index.js';
 import '../zeo/index.js';
 import { type DatabaseOptions, databaseUri } from './open.js';
+import { complain } from './output.js';
 import { Progress } from './progress.js';
 import { Shutdown } from './shutdown.js';
+
+/** After so long without an answer, the tool says what it waits for. */
+const PATIENCE_MS = 2000;
 
 /** What a tool works with. */
 export interface ToolContext {
@@ -38,7 +43,13 @@ export async function withStorageAt<T>(
 ): Promise<T> {
   const shutdown = new Shutdown();
   const opening = openStorage(uri, { create: false, conflictResolver: recordConflictResolver, ...storageOptions });
-  const storage = await shutdown.during(opening);
+  const reminder = systemClock.schedule(PATIENCE_MS, () => complain('holdfast', `still waiting for ${uri} to open`));
+  let storage: Storage;
+  try {
+    storage = await shutdown.during(opening);
+  } finally {
+    reminder.cancel();
+  }
   const progress = new Progress();
   try {
     return await work({ storage, progress, signal: shutdown.signal });

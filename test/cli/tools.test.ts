@@ -199,6 +199,7 @@ test('wrong arguments, and databases that are not there, are named', async () =>
     [['verify', '--db', missing], 1, /missing\.fs is no holdfast database/],
     [['copy', missing, path], 1, /missing\.fs is no holdfast database/],
     [['copy', path], 2, /argument/],
+    [['copy', path, `${site.directory}//test.fs`], 2, /are the same database/],
   ];
   for (const [args, expected, message] of cases) {
     const { code, stderr } = await tool(...args);
@@ -206,4 +207,11 @@ test('wrong arguments, and databases that are not there, are named', async () =>
     assert.match(stderr, message);
   }
   assert.deepEqual(readdirSync(site.directory).includes('missing.fs'), false, 'nothing is made');
+});
+
+test('a tool says which server it waits for, and ends when it is told to', async () => {
+  const program = site.start('holdfast', ['stats', '--zeo', '127.0.0.1:1']);
+  await program.output(/holdfast: still waiting for zeo:\/\/127\.0\.0\.1:1\b/, 'stderr');
+  assert.equal((await program.end('SIGINT')).code, 1);
+  assert.match(program.stderr, /ended by SIGINT/);
 });

@@ -1,6 +1,7 @@
+import { realpathSync } from 'node:fs';
 import { Command } from 'commander';
 import { copyTransactions } from '../../odb/index.js';
-import { EXIT, say } from '../output.js';
+import { EXIT, say, UsageError } from '../output.js';
 import { counted } from '../progress.js';
 import type { CommandAction } from '../run.js';
 import { withStorageAt } from '../storage-tool.js';
@@ -16,6 +17,8 @@ export function copyCommand(choose: (action: CommandAction) => void): Command {
 }
 
 async function copy(from: string, to: string): Promise<number> {
+  if (placeOf(from) === placeOf(to))
+    throw new UsageError(`${from} and ${to} are the same database: copy it to another`);
   return withStorageAt(from, { readOnly: true }, ({ storage: source, signal }) =>
     withStorageAt(to, { create: true, history: 'all' }, async ({ storage: target, progress }) => {
       const { transactions, records, bytes } = await copyTransactions(source, target, {
@@ -31,4 +34,14 @@ async function copy(from: string, to: string): Promise<number> {
       return EXIT.ok;
     }),
   );
+}
+
+/** Two spellings of one path are one place. */
+function placeOf(database: string): string {
+  try {
+    return realpathSync(database);
+  } catch {
+    // A server, or a directory that is still to be made.
+    return database;
+  }
 }

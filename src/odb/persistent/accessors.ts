@@ -151,12 +151,14 @@ export function isVolatile(key: string): boolean {
   return key.startsWith('_v_');
 }
 
+const RESERVED: ReadonlySet<string> = new Set(['then', 'constructor', 'getState', 'setState']);
+
 /**
  * Names that are never a field: those of persistence itself, and two that the language asks every object for. Were `then` a field,
  * `await account` would load the account, and might call what it finds.
  */
 export function isReserved(key: string): boolean {
-  return key === 'then' || key === 'constructor' || key.startsWith('_p_');
+  return RESERVED.has(key) || key.startsWith('_p_');
 }
 
 /**

@@ -377,7 +377,7 @@ test('volatile attributes of a new object stay with it when it is adopted, and v
   assert.deepEqual([report.text, report._v_cache, report._v_other], ['y', undefined, undefined]);
 });
 
-test('names of persistence, then and constructor are no fields', () => {
+test('names of persistence, then, constructor and the hooks of the state are no fields', () => {
   class Account extends Persistent {
     balance = 0;
   }
@@ -399,6 +399,10 @@ test('names of persistence, then and constructor are no fields', () => {
     then = 5;
   }
   assert.throws(() => jar.adopt(new Thenable()), SerializationError);
+  const loaded = jar.loaded(Account, { balance: 1, getState: 5, setState: 6 });
+  assert.deepEqual(loaded.getState(), { balance: 1, getState: 5, setState: 6 });
+  const hiding = Object.assign(new Account(), { getState: 5 as never });
+  assert.throws(() => jar.adopt(hiding), SerializationError);
 });
 
 test('keys of any kind are fields, and none of them is run as code', () => {
