@@ -200,6 +200,12 @@ test('a worker that is told to end puts back what it has not finished, and anoth
   assert.equal(((await (job as Job).done()) as Place).pid, second.pid);
 });
 
+/** Where a job said that it runs; `undefined` while it has not said it to the end. */
+function placeIn(path: string): Place | undefined {
+  const text = existsSync(path) ? readFileSync(path, 'utf8') : '';
+  return text === '' ? undefined : (JSON.parse(text) as Place);
+}
+
 test('a job whose worker is killed runs again elsewhere, within seconds', async () => {
   await using site = new Site();
   const { address } = await site.server();
@@ -209,11 +215,10 @@ test('a job whose worker is killed runs again elsewhere, within seconds', async 
   ];
   await using client = await Client.open(address);
   const [job] = await client.put(new Job(burnsOnce, site.directory, 'burns'));
-  await until(
-    () => (existsSync(join(site.directory, 'burns')) ? true : undefined),
+  const { pid } = await until(
+    () => placeIn(join(site.directory, 'burns')),
     () => 'the job has not begun',
   );
-  const { pid } = JSON.parse(readFileSync(join(site.directory, 'burns'), 'utf8')) as Place;
   const victim = workers.find((worker) => worker.pid === pid) as Program;
   const killedMs = performance.now();
   victim.child.kill('SIGKILL');

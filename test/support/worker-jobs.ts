@@ -43,8 +43,9 @@ export function diesOnce(folder: string, way: 'exit' | 'uncaught' | 'rejection' 
       void Promise.reject(new Error('nobody handles this'));
       break;
     case 'memory': {
-      const kept: object[] = [];
-      for (;;) kept.push({ numbers: [1, 2, 3] });
+      // In small pieces: a large one beyond the limit would end the process, and not the thread alone.
+      let kept: object = {};
+      for (;;) kept = { kept, numbers: [1, 2, 3] };
     }
   }
   return new Promise(() => {});
