@@ -61,10 +61,19 @@ export class LevelPack implements PackBackend {
   /** Current revisions as they were when this began, a few at a time. */
   async *#entries(): AsyncGenerator<readonly [Buffer, Buffer][]> {
     const iterator = this.#level.iterator({ ...CURRENT_RANGE, highWaterMarkBytes: READ_BYTES });
+    const read = () => {
+      const reading = iterator.nextv(READ_COUNT);
+      // Whoever stops in between asks for it no more.
+      reading.catch(() => {});
+      return reading;
+    };
     try {
+      let reading = read();
       for (;;) {
-        const entries = await iterator.nextv(READ_COUNT);
+        const entries = await reading;
         if (entries.length === 0) return;
+        // The next ones are read while these are dealt with.
+        reading = read();
         yield entries;
       }
     } finally {
@@ -93,20 +102,26 @@ export class LevelPack implements PackBackend {
       this.#writer.writeBeside((batch) => batch.put(bookkeepingKey('packed'), encodeNumbers([packed])));
     // Ordering: before the first object is gone, so that it is not taken for lost.
     await mark();
-    for await (const entries of this.#entries()) {
-      const dropped: Buffer[] = [];
-      for (const [key, value] of entries) {
-        const oid = oidOfKey(key);
-        if (tidOfRevision(value) >= before || !decide(oid)) continue;
-        // What was written since it was read is not to go: so this is what there is of it.
-        dropped.push(key);
-        for (let n = numberOfRevision(value) - 1; n >= 0 && this.#reader.olderValue(oid, n) !== undefined; n--) {
-          dropped.push(olderKey(oid, n));
-          if (dropped.length >= DROPS_PER_WRITE) await this.#drop(dropped.splice(0));
+    const dropped: Buffer[] = [];
+    try {
+      for await (const entries of this.#entries()) {
+        for (const [key, value] of entries) {
+          const oid = oidOfKey(key);
+          if (tidOfRevision(value) >= before || !decide(oid)) continue;
+          // What was written since it was read is not to go: so this is what there is of it.
+          dropped.push(key);
+          for (let n = numberOfRevision(value) - 1; n >= 0 && this.#reader.olderValue(oid, n) !== undefined; n--) {
+            dropped.push(olderKey(oid, n));
+            if (dropped.length >= DROPS_PER_WRITE) await this.#drop(dropped.splice(0));
+          }
         }
+        // Each write waits for the commit that is being written: few of them, of a size for which the next commit does not wait long.
+        if (dropped.length >= DROPS_PER_WRITE) await this.#drop(dropped.splice(0));
+        yield entries.length;
       }
+    } finally {
+      // Also where it is stopped: what was decided is decided.
       await this.#drop(dropped);
-      yield entries.length;
     }
     // Crash: what is gone stays gone from here on. Contents of blobs are removed only after that.
     await mark();
