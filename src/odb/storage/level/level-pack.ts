@@ -95,7 +95,7 @@ export class LevelPack implements PackBackend {
     }
   }
 
-  async *sweep(before: Tid, decide: (oid: Oid) => boolean): AsyncGenerator<number> {
+  async *sweep(before: Tid, decide: (oid: Oid) => boolean, isDropped: (oid: Oid) => boolean): AsyncGenerator<number> {
     // What a former pack has dropped may be younger.
     const packed = Math.max(before, this.#reader.packedTid);
     const mark = () =>
@@ -112,26 +112,27 @@ export class LevelPack implements PackBackend {
           dropped.push(key);
           for (let n = numberOfRevision(value) - 1; n >= 0 && this.#reader.olderValue(oid, n) !== undefined; n--) {
             dropped.push(olderKey(oid, n));
-            if (dropped.length >= DROPS_PER_WRITE) await this.#drop(dropped.splice(0));
+            if (dropped.length >= DROPS_PER_WRITE) await this.#drop(dropped.splice(0), isDropped);
           }
         }
         // Each write waits for the commit that is being written: few of them, of a size for which the next commit does not wait long.
-        if (dropped.length >= DROPS_PER_WRITE) await this.#drop(dropped.splice(0));
+        if (dropped.length >= DROPS_PER_WRITE) await this.#drop(dropped.splice(0), isDropped);
         yield entries.length;
       }
     } finally {
       // Also where it is stopped: what was decided is decided.
-      await this.#drop(dropped);
+      await this.#drop(dropped, isDropped);
     }
     // Crash: what is gone stays gone from here on. Contents of blobs are removed only after that.
     await mark();
   }
 
-  async #drop(keys: readonly Buffer[]): Promise<void> {
+  async #drop(keys: readonly Buffer[], isDropped: (oid: Oid) => boolean): Promise<void> {
     if (keys.length === 0) return;
     await this.#writer.writeBeside(
       (batch) => {
-        for (const key of keys) batch.del(key);
+        // Ordering: asked once nothing else is being written. An object that was restored since has a revision that has to stay.
+        for (const key of keys) if (isDropped(oidOfKey(key))) batch.del(key);
       },
       { isLazy: true },
     );

@@ -30,9 +30,10 @@ export interface PackBackend {
   revisions(oid: Oid): Iterable<Uint8Array>;
   /**
    * Drops objects with all their revisions. `decide` says at once, and finally, whether an object goes; it is asked only of those whose
-   * current revision is older than `before`, and says no of those that were written meanwhile. Yields how many were looked at.
+   * current revision is older than `before`, and says no of those that were written meanwhile. `isDropped` is asked when an object is
+   * removed at last: one that was restored after the decision stays. Yields how many were looked at.
    */
-  sweep(before: Tid, decide: (oid: Oid) => boolean): AsyncIterable<number>;
+  sweep(before: Tid, decide: (oid: Oid) => boolean, isDropped: (oid: Oid) => boolean): AsyncIterable<number>;
   /** Drops transactions of which nothing is left, and gives room back. */
   tidy(before: Tid): Promise<void>;
 }
@@ -81,7 +82,7 @@ export async function pack(backend: PackBackend, commits: PackCommits, options: 
       marking.sweep(oid);
       return true;
     };
-    for await (const count of backend.sweep(before, decide)) {
+    for await (const count of backend.sweep(before, decide, (oid) => marking.isSwept(oid))) {
       objects += count;
       onProgress?.({ phase: 'sweep', objects });
       signal?.throwIfAborted();
