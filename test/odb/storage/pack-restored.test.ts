@@ -57,3 +57,41 @@ test('an object that is restored between the decision to drop it and its removal
     rmSync(folder, { recursive: true, force: true });
   }
 });
+
+test('an object that was packed away and is restored has no part in the transactions of its former life', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'holdfast-pack-'));
+  const storage = await LevelStorage.open(join(folder, 'test.fs'));
+  const references = (data: Uint8Array) => (Buffer.from(data).toString() === 'root' ? [2 as Oid] : []);
+  try {
+    const made = await commit(
+      storage,
+      [0, 1, 2].map((oid) => ({ oid, text: oid === 0 ? 'root' : 'made' })),
+    );
+    const changed = await commit(
+      storage,
+      [
+        { oid: 1, text: 'changed' },
+        { oid: 2, text: 'kept' },
+      ],
+      (made.tid + 1) as Tid,
+    );
+    await storage.pack({ before: (changed.tid + 1) as Tid, references });
+    assert.throws(() => storage.load(1 as Oid), { code: 'ODB_POS_KEY' });
+    const restored = await commit(storage, [{ oid: 1, text: 'restored' }], (changed.tid + 10) as Tid);
+    const found: string[] = [];
+    for await (const { tid, records } of storage.iterate()) {
+      for (const { oid, data } of records) found.push(`${tid - made.tid} ${oid} ${Buffer.from(data ?? []).toString()}`);
+    }
+    assert.deepEqual(found, ['0 0 root', '1 2 kept', '11 1 restored']);
+    for await (const { message } of storage.verify({ references })) assert.fail(message);
+    const undoing = { commitId: systemRandom.bytes(16), user: '', description: '', extension: new Uint8Array(0) };
+    storage.tpcBegin(undoing);
+    storage.undo(undoing, changed.tid);
+    await assert.rejects(storage.commit(undoing), { code: 'ODB_UNDO' });
+    await storage.tpcAbort(undoing);
+    assert.equal(storage.load(1 as Oid).tid, restored.tid);
+  } finally {
+    await storage.close();
+    rmSync(folder, { recursive: true, force: true });
+  }
+});

@@ -84,12 +84,25 @@ export class LevelReader {
     return present(oid, found).data;
   }
 
-  /** The revision with this number, which the transaction `tid` wrote; `undefined` when it was trimmed or packed. @throws CorruptionError. */
+  /**
+   * The revision with this number, which the transaction `tid` wrote or superseded; `undefined` when it was trimmed or packed.
+   *
+   * @throws CorruptionError.
+   */
   revision(oid: Oid, n: number, tid: Tid): StoredRevision | undefined {
     const current = this.current(oid);
-    if (!current && tid < this.packedTid) return undefined;
-    if (!current || n > current.n) throw lost(oid, n);
-    if (current.n === n) return current;
+    if (!current) {
+      if (tid >= this.packedTid) throw lost(oid, n);
+      return undefined;
+    }
+    const found = n < current.n ? this.#older(oid, n, current) : current;
+    if (found === undefined || (found.n === n && found.tid <= tid)) return found;
+    // One that was packed away and came back, as when it is copied anew, has other numbers since.
+    if (found.tid <= tid || tid >= this.packedTid) throw lost(oid, n);
+    return undefined;
+  }
+
+  #older(oid: Oid, n: number, current: StoredRevision): StoredRevision | undefined {
     const value = this.olderValue(oid, n);
     if (value !== undefined) return decodeOlder(oid, n, value);
     this.#requireTrimmed(oid, n, this.#oldestAfter(oid, n, current));
