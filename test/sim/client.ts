@@ -398,6 +398,7 @@ export class Client {
   }
 
   #node(): Node {
+    this.#current.hasNewNodes = true;
     const node = new Node();
     node.label = this.#stamp();
     return node;
@@ -469,12 +470,13 @@ export class Client {
   }
 }
 
-/** Whether an undo of it can be followed: what was put into a queue is not taken out again. */
-function isUndoable({ effects, name, undoes }: Observed): boolean {
+/** Whether an undo of it can be followed: what was put into a queue is not taken out again, and no node that others may have taken up is unmade. */
+function isUndoable({ effects, name, undoes, hasNewNodes }: Observed): boolean {
   if (undoes !== undefined) return true;
   return (
     name !== 'populate' &&
     effects.length > 0 &&
-    effects.every(({ kind, key }) => (kind === 'set' || kind === 'add') && !key.startsWith('slot'))
+    !hasNewNodes &&
+    effects.every(({ kind }) => kind === 'set' || kind === 'add')
   );
 }

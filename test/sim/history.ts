@@ -21,6 +21,8 @@ export interface Observed {
   readonly effects: Effect[];
   /** What it named to `readCurrent`. */
   readonly current: Set<string>;
+  /** It made nodes of the graph. */
+  hasNewNodes?: boolean;
   /** It undoes this one, and does nothing else. */
   undoes?: Tid;
   /** Set once it is known to be committed. */

@@ -10,8 +10,9 @@ import {
   type Tid,
   tidFromDate,
 } from 'holdfast/odb';
-import { OUTCOME_AGE_MAX_MS } from '#src/odb/limits.js';
+import { OUTCOME_AGE_MAX_MS, SNAPSHOT_AGE_MAX_MS } from '#src/odb/limits.js';
 import type { LevelStorage } from '#src/odb/storage/level/level-storage.js';
+import { OpenSnapshots } from '#src/odb/storage/open-snapshots.js';
 import { OidSet } from '#src/odb/storage/pack/oid-set.js';
 import { type Checker, CheckFailed } from './check-failed.js';
 import type { Scheduler } from './scheduler.js';
@@ -39,6 +40,8 @@ interface Intent {
   readonly description: string;
   readonly stores: Map<Oid, Uint8Array>;
   readonly begunMs: number;
+  /** It stores what may be there already, or may have been packed away. */
+  readonly isRestored: boolean;
   isUndo: boolean;
   isAsked: boolean;
   fate: Fate;
@@ -81,9 +84,14 @@ export class Ledger {
   readonly #oids = new OidSet();
   /** Garbage that was packed away. */
   readonly #gone = new Set<Oid>();
+  /** What was restored, and when: a pack may have taken what was there before, with the object. */
+  readonly #restored = new Map<Oid, Tid>();
   /** What was superseded before this may be gone. */
   #packedTid = 0 as Tid;
+  #snapshots = new OpenSnapshots();
   #packs = 0;
+  #packsEnded = 0;
+  #packsBeside = 0;
 
   constructor(scheduler: Scheduler, keepMs: number | undefined) {
     this.#scheduler = scheduler;
@@ -122,8 +130,15 @@ export class Ledger {
 
   /** Listens to what a storage is asked for, and to what it tells: before anybody else does. */
   listen(storage: LevelStorage): void {
-    const { tpcBegin, store, undo, commit, tpcVote, tpcFinish, newOid, pack, close } = storage;
+    const { tpcBegin, store, undo, commit, tpcVote, tpcFinish, newOid, pack, keepSnapshots, close } = storage;
     this.#isClosing = false;
+    this.#snapshots = new OpenSnapshots();
+    storage.keepSnapshots = (oldest) => {
+      const ends = [this.#snapshots.keep(oldest), keepSnapshots.call(storage, oldest)];
+      return () => {
+        for (const end of ends) end();
+      };
+    };
     storage.close = () => {
       this.#isClosing = true;
       return close.call(storage);
@@ -135,6 +150,7 @@ export class Ledger {
         description,
         stores: new Map(),
         begunMs: this.#scheduler.latestMs,
+        isRestored: transaction.tid !== undefined,
         isUndo: false,
         isAsked: false,
         fate: 'open',
@@ -177,10 +193,10 @@ export class Ledger {
     storage.pack = (options) => this.#pack(storage, options, () => pack.call(storage, options));
     storage.subscribe({
       invalidate: (tid, oids) => {
-        const description = this.#descriptionOf(tid, oids);
+        const intent = this.#intentOf(tid, oids);
         this.#publish(
           tid,
-          description,
+          intent,
           oids.map((oid) => [oid, this.#isClosing ? undefined : dataOf(storage, oid, tid)] as const),
         );
       },
@@ -237,24 +253,26 @@ export class Ledger {
   }
 
   /** Which commit this may be: one that is under way and stores just that. */
-  #descriptionOf(tid: Tid, oids: readonly Oid[]): string {
+  #intentOf(tid: Tid, oids: readonly Oid[]): Intent {
     const isOpen = ({ fate, tid }: Intent) => fate === 'open' && tid === undefined;
     const asked = this.#asked.get(oidsText(oids)) ?? [];
     const intent =
       asked.findLast(isOpen) ?? this.#intents.findLast((each) => each.isUndo && each.isAsked && isOpen(each));
-    return (
-      intent?.description ?? this.#fail('tids', `${tid} was published, and nobody had asked for it (oids ${oids})`)
-    );
+    return intent ?? this.#fail('tids', `${tid} was published, and nobody had asked for it (oids ${oids})`);
   }
 
-  #publish(tid: Tid, description: string, records: readonly (readonly [Oid, Uint8Array | undefined])[]): void {
+  #publish(tid: Tid, intent: Intent, records: readonly (readonly [Oid, Uint8Array | undefined])[]): void {
     const last = this.lastTid;
     if (tid <= last) this.#fail('tids', `${tid} was published after ${last}`);
     this.#published.push(tid);
-    this.#descriptions.set(tid, description);
+    this.#descriptions.set(tid, intent.description);
     for (const [oid, data] of records) {
       const revisions = this.#revisions.get(oid);
       const revision = { tid, ...contentOf(data), isKnown: !this.#isClosing };
+      if (intent.isRestored) {
+        this.#gone.delete(oid);
+        this.#restored.set(oid, tid);
+      }
       if (revisions) revisions.push(revision);
       else this.#revisions.set(oid, [revision]);
     }
@@ -316,7 +334,7 @@ export class Ledger {
       this.#fail('durability', `${tid} (${description}) was found with more than it stored`);
     }
     intent.tid = tid;
-    this.#publish(tid, description, [...written]);
+    this.#publish(tid, intent, [...written]);
     this.onCommitted?.(description, tid);
   }
 
@@ -358,6 +376,7 @@ export class Ledger {
     const { tid, data } = revisions[index] as LedgerRevision;
     const endTid = revisions[index + 1]?.tid;
     if (endTid !== undefined && endTid < this.horizon) return;
+    if (tid < (this.#restored.get(oid) ?? 0)) return;
     let found: Uint8Array | undefined;
     try {
       const revision = storage.loadBefore(oid, (tid + 1) as Tid);
@@ -399,9 +418,10 @@ export class Ledger {
     // A set tells of what is added while it is walked.
     for (const oid of reached) {
       const revisions = this.#revisions.get(oid) ?? [];
-      for (const [i, { references }] of revisions.entries()) {
+      const restoredTid = this.#restored.get(oid) ?? 0;
+      for (const [i, { tid, references }] of revisions.entries()) {
         const endTid = revisions[i + 1]?.tid;
-        if (endTid !== undefined && endTid < before) continue;
+        if ((endTid !== undefined && endTid < before) || tid < restoredTid) continue;
         for (const reference of references) reached.add(reference);
       }
     }
@@ -420,11 +440,39 @@ export class Ledger {
     return this.#packs;
   }
 
-  async #pack(storage: LevelStorage, { before }: PackOptions, pack: () => Promise<void>): Promise<void> {
+  /** Packs that came to their end. */
+  get packsEnded(): number {
+    return this.#packsEnded;
+  }
+
+  /** Those of them beside which something was committed. */
+  get packsBeside(): number {
+    return this.#packsBeside;
+  }
+
+  /** An object without references that is garbage, or was packed away, and its last state. */
+  someGarbage(): { readonly oid: Oid; readonly data: Uint8Array } | undefined {
+    const reached = this.#reachable(this.horizon, []);
+    const garbage: { readonly oid: Oid; readonly data: Uint8Array }[] = [];
+    for (const [oid, revisions] of this.#revisions) {
+      const { data, references } = revisions.at(-1) as LedgerRevision;
+      if (data !== undefined && references.length === 0 && !reached.has(oid)) garbage.push({ oid, data });
+    }
+    return garbage.length === 0 ? undefined : this.#scheduler.pick(garbage);
+  }
+
+  async #pack(storage: LevelStorage, options: PackOptions, pack: () => Promise<void>): Promise<void> {
+    // What open snapshots show is kept, unless they are older than an hour.
+    const expiredMs = Math.max(0, this.#scheduler.now() - SNAPSHOT_AGE_MAX_MS);
+    const kept = Math.max(this.#snapshots.oldest(), Math.floor(expiredMs * 1000));
+    const before = Math.min(options.before, kept) as Tid;
     const watch: PackWatch = { before, intentsBegin: this.#firstOpenIntent() };
     this.#packedTid = Math.max(this.#packedTid, before) as Tid;
     this.#packs++;
+    const publishedCount = this.#published.length;
     await pack();
+    this.#packsEnded++;
+    if (this.#published.length > publishedCount) this.#packsBeside++;
     if (!this.#isClosing) this.#checkPacked(storage, watch);
   }
 

@@ -1,4 +1,5 @@
 import { type Oid, type StorageTransaction, type Tid, TransactionManager, ZERO_TID } from 'holdfast/odb';
+import { nextTid } from '#src/odb/ids.js';
 import { CheckFailed } from './check-failed.js';
 import type { Life } from './client.js';
 import { CLOCK_STEP_MAX_MS } from './ledger.js';
@@ -24,10 +25,14 @@ export class Operator {
   readonly #life: Life;
   readonly #disk: SimDisk;
   #packing: Promise<void> = Promise.resolve();
+  #packsUnderWay = 0;
+  /** In some lives nothing fails, so that what takes long comes to its end. */
+  readonly #isHarmful: boolean;
 
   constructor(life: Life, disk: SimDisk) {
     this.#life = life;
     this.#disk = disk;
+    this.#isHarmful = life.scheduler.chance(0.6);
   }
 
   async run(count: number): Promise<void> {
@@ -58,9 +63,13 @@ export class Operator {
       const ms = Math.round((scheduler.random.next() - 0.5) * CLOCK_STEP_MAX_MS);
       scheduler.note(`the clock is set by ${ms} ms`);
       scheduler.adjust(ms);
-    } else if (choice < 72) this.#pack();
-    else if (choice < 84) this.#harm();
-    else if (choice < 92) this.heal();
+    } else if (choice < 74) {
+      // Two at a time are refused.
+      if (this.#packsUnderWay === 0 || scheduler.chance(0.1)) this.#pack();
+      else await this.#restore();
+    } else if (choice < 83) {
+      if (this.#isHarmful) this.#harm();
+    } else if (choice < 92) this.heal();
     else if (choice < 94) this.#takeOids();
     else if (choice < 95 && scheduler.chance(0.1))
       await this.#burst().catch((error: unknown) => this.#told('a burst', error));
@@ -74,12 +83,16 @@ export class Operator {
     const isPresent = past === undefined || scheduler.chance(0.6);
     scheduler.note(`the operator packs ${isPresent ? 'all' : `before ${past}`}`);
     const options = isPresent ? {} : { before: new Date(past / 1000) };
-    const packing = db.pack({ ...options, signal: controller.signal }).then(
-      () => scheduler.note('it is packed'),
-      (error: unknown) => this.#told('pack', error),
-    );
+    this.#packsUnderWay++;
+    const packing = db
+      .pack({ ...options, signal: controller.signal })
+      .then(
+        () => scheduler.note('it is packed'),
+        (error: unknown) => this.#told('pack', error),
+      )
+      .finally(() => this.#packsUnderWay--);
     this.#packing = Promise.all([this.#packing, packing]).then(() => undefined);
-    if (!scheduler.chance(0.3)) return;
+    if (!scheduler.chance(0.15)) return;
     scheduler.defer('the pack is interrupted', () => controller.abort());
   }
 
@@ -117,6 +130,16 @@ export class Operator {
     else faults[what] = what === 'syncFails' ? 0.1 : 0.4;
   }
 
+  /** Stores an object anew that is garbage, or was packed away, or is being so: as one does who copies a part of another database. */
+  async #restore(): Promise<void> {
+    const { scheduler, storage, ledger } = this.#life;
+    const garbage = ledger.someGarbage();
+    if (!garbage) return;
+    const tid = nextTid(storage.lastTransaction(), scheduler.now());
+    scheduler.note(`oid ${garbage.oid} is restored`);
+    await this.#store(garbage.oid, ZERO_TID, garbage.data, { tid });
+  }
+
   /** Oids that are used for nothing: so that new ones have to be reserved. */
   #takeOids(): void {
     const { storage } = this.#life;
@@ -141,13 +164,19 @@ export class Operator {
   }
 
   /** Commits a transaction that stores one record; resolves to nothing where that fails. */
-  async #store(oid: Oid, serial: Tid, data: Uint8Array): Promise<{ readonly oid: Oid; readonly tid: Tid } | undefined> {
+  async #store(
+    oid: Oid,
+    serial: Tid,
+    data: Uint8Array,
+    restored: { readonly tid?: Tid } = {},
+  ): Promise<{ readonly oid: Oid; readonly tid: Tid } | undefined> {
     const { scheduler, storage } = this.#life;
     const transaction: StorageTransaction = {
       commitId: scheduler.random.bytes(16),
       user: '',
-      description: `burst of oid ${oid} on ${serial}`,
+      description: `oid ${oid} on ${serial} by the operator at step ${scheduler.steps}`,
       extension: new Uint8Array(0),
+      ...restored,
     };
     storage.tpcBegin(transaction);
     storage.store(transaction, oid, serial, data);
@@ -156,7 +185,7 @@ export class Operator {
       return { oid, tid };
     } catch (error) {
       await storage.tpcAbort(transaction);
-      this.#told('a burst', error);
+      this.#told('a store', error);
       return undefined;
     }
   }

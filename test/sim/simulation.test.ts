@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Oid } from 'holdfast/odb';
+import { LevelPack } from '#src/odb/storage/level/level-pack.js';
 import type { LevelStorage } from '#src/odb/storage/level/level-storage.js';
 import { Marking } from '#src/odb/storage/pack/marking.js';
 import type { Checker } from './check-failed.js';
@@ -8,7 +9,7 @@ import type { Lie } from './sim-level.js';
 import { SimulationFailed, type SimulationOptions, simulate } from './simulation.js';
 
 /** Seeds that once found something, and some that did not. */
-const SEEDS = [4, 5, 8, 9, 11, 43, 223];
+const SEEDS = [4, 5, 8, 9, 11, 30, 43, 115, 223];
 /** So many seeds a broken database may get by with. */
 const CANARY_SEEDS = 80;
 
@@ -24,8 +25,8 @@ test('a seed is one run: all that happens in it happens again', async () => {
   }
 });
 
-test('a simulation meets all that it is there for: crashes, closings, packs, commits', async () => {
-  const total = { crashes: 0, closes: 0, packs: 0, commits: 0 };
+test('a simulation meets all that it is there for: crashes, closings, commits, packs to their end beside them', async () => {
+  const total = { crashes: 0, closes: 0, packsEnded: 0, packsBeside: 0, commits: 0 };
   for (let seed = 100; seed < 104; seed++) {
     const report = await simulate(seed);
     for (const name of Object.keys(total) as (keyof typeof total)[]) total[name] += report[name];
@@ -103,6 +104,13 @@ const SABOTAGES: readonly (readonly [
     ['snapshot isolation', 'totals', 'tids', 'durability'],
   ],
   [
+    'a pack that takes what open snapshots show',
+    (storage) => {
+      storage.keepSnapshots = () => () => undefined;
+    },
+    ['reachability', 'errors', 'durability'],
+  ],
+  [
     'an outcome that is always that nothing happened',
     (storage) => {
       storage.outcome = async () => undefined;
@@ -112,17 +120,48 @@ const SABOTAGES: readonly (readonly [
 ];
 for (const [name, sabotage, checkers] of SABOTAGES) test(`noticed: ${name}`, () => bites({ sabotage }, checkers));
 
-test('noticed: a pack that overlooks a reference now and then', async () => {
-  const { mark } = Marking.prototype;
-  let marks = 0;
-  Marking.prototype.mark = function (oid) {
-    if (++marks % 20 !== 0) mark.call(this, oid);
-  };
+/** Replaces a method of a class for as long as `fn` runs. */
+async function replaced<T extends object, K extends keyof T>(
+  prototype: T,
+  name: K,
+  replacement: (method: T[K]) => T[K],
+  fn: () => Promise<void>,
+): Promise<void> {
+  const method = prototype[name];
+  prototype[name] = replacement(method);
   try {
-    await bites({}, ['reachability', 'errors', 'durability', 'verify']);
+    await fn();
   } finally {
-    Marking.prototype.mark = mark;
+    prototype[name] = method;
   }
+}
+
+const PACK_CHECKERS: readonly Checker[] = ['reachability', 'errors', 'durability', 'verify'];
+
+test('noticed: a pack that overlooks a reference now and then', async () => {
+  let marks = 0;
+  const overlooking = (mark: Marking['mark']): Marking['mark'] =>
+    function (this: Marking, oid) {
+      if (++marks % 20 !== 0) mark.call(this, oid);
+    };
+  await replaced(Marking.prototype, 'mark', overlooking, () => bites({}, PACK_CHECKERS));
+});
+
+test('noticed: a pack that ignores what is committed meanwhile', async () => {
+  await replaced(
+    Marking.prototype,
+    'accept',
+    () => () => undefined,
+    () => bites({}, PACK_CHECKERS),
+  );
+});
+
+test('noticed: a pack that removes what was restored since it was decided', async () => {
+  const deciding = (sweep: LevelPack['sweep']): LevelPack['sweep'] =>
+    function (this: LevelPack, before, decide) {
+      return sweep.call(this, before, decide, () => true);
+    };
+  await replaced(LevelPack.prototype, 'sweep', deciding, () => bites({}, PACK_CHECKERS));
 });
 
 function currentSerial(storage: LevelStorage, oid: Oid) {

@@ -30,7 +30,12 @@ export interface SimulationReport {
   readonly transactions: number;
   readonly crashes: number;
   readonly closes: number;
+  /** That were begun. */
   readonly packs: number;
+  /** That came to their end. */
+  readonly packsEnded: number;
+  /** That came to their end while others committed. */
+  readonly packsBeside: number;
   /** Of all that happened: equal seeds give equal hashes. */
   readonly hash: string;
 }
@@ -113,6 +118,8 @@ class Simulation {
       crashes: this.#crashes,
       closes: this.#closes,
       packs: this.#ledger.packCount,
+      packsEnded: this.#ledger.packsEnded,
+      packsBeside: this.#ledger.packsBeside,
       hash: this.#scheduler.trace.hash,
     };
   }
