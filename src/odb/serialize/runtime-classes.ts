@@ -9,6 +9,21 @@ export function isBuiltin(cls: unknown): boolean {
   );
 }
 
+const HOME_PROTOTYPES: ReadonlyMap<string, object> = new Map(
+  [Object, Map, Set, Date, RegExp].map(({ name, prototype }) => [name, prototype as object]),
+);
+
+/**
+ * This realm's prototype of plain data, for that of another one: test runners, among others, run code in a context of its own, which has
+ * an `Object` and a `Map` of its own. `undefined` for any other prototype.
+ */
+export function homePrototype(prototype: object): object | undefined {
+  const cls = Object.hasOwn(prototype, 'constructor') ? prototype.constructor : undefined;
+  if (typeof cls !== 'function' || cls.prototype !== prototype || !isBuiltin(cls)) return undefined;
+  const home = HOME_PROTOTYPES.get(cls.name);
+  return home === prototype ? undefined : home;
+}
+
 const builtinBases = new WeakMap<object, string>();
 
 /** The built-in class that a class extends, or '': what makes up the instances of these is not their fields alone. */

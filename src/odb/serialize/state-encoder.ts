@@ -2,9 +2,10 @@ import { inspect, types } from 'node:util';
 import type { BaseError } from '../../base/index.js';
 import { SerializationError, UnregisteredError } from '../errors.js';
 import { RECORD_BYTES_MAX } from '../limits.js';
+import { namedPropertyOf } from './array-properties.js';
 import type { RecordReference, ReferenceWriter } from './references.js';
-import { type Nameable, nameOf, registrationHint } from './registry.js';
-import { builtinBase, isBuiltin, isUrl } from './runtime-classes.js';
+import { type Nameable, nameOf, registrationHint, resolveName } from './registry.js';
+import { builtinBase, homePrototype, isBuiltin, isUrl } from './runtime-classes.js';
 import { BYTE_KINDS, DEPTH_MAX, EXT } from './state-format.js';
 
 const INITIAL_BYTES = 64 * 1024;
@@ -338,10 +339,21 @@ export class StateEncoder {
         this.#string(flags);
       });
     } else if (prototype === URL.prototype && isUrl(value)) {
+      this.#requireNoProperties(value);
       this.#extension(EXT.url, () => this.#string(value.href));
     } else if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer) this.#binary(value, prototype);
     else if (value instanceof Error) this.#error(value);
     else this.#instance(value, prototype);
+  }
+
+  /** Writes plain data of another realm as what they are in this one; returns whether it is such. */
+  #foreign(value: object, prototype: object): boolean {
+    const home = homePrototype(prototype);
+    if (types.isNativeError(value)) this.#error(value);
+    else if (home === Object.prototype) this.#plain(value as Record<string, unknown>);
+    else if (home) this.#special(value, home);
+    else return false;
+    return true;
   }
 
   #binary(value: ArrayBufferView | ArrayBuffer, prototype: object): void {
@@ -364,7 +376,7 @@ export class StateEncoder {
       at && cls === undefined;
       at = Object.getPrototypeOf(at)
     ) {
-      cls = nameOf(at.constructor);
+      cls = nameOf(at.constructor) ?? builtinName(at.constructor);
     }
     const fields: Record<string, unknown> = { message: error.message };
     if (typeof error.stack === 'string') fields['stack'] = error.stack.toWellFormed();
@@ -385,6 +397,7 @@ export class StateEncoder {
     const cls = prototype.constructor as Nameable | undefined;
     const name = typeof cls === 'function' && cls.prototype === prototype ? nameOf(cls) : undefined;
     if (name === undefined || name.startsWith('js.')) {
+      if (this.#foreign(value, prototype)) return;
       const shown = typeof cls === 'function' ? cls.name || 'an anonymous class' : 'a class of no name';
       if (value instanceof Promise) throw this.#refused(value, 'promises cannot be stored: await it first');
       if (name !== undefined || isBuiltin(cls)) throw this.#refused(value, `a ${shown} cannot be stored`);
@@ -477,25 +490,10 @@ export class StateEncoder {
   }
 }
 
-/** Up to this length, the keys of an array are listed. */
-const LISTED_COUNT_MAX = 64;
-
-/** A property of an array that is no entry, such as those of what `RegExp.exec` gives. */
-function namedPropertyOf(array: readonly unknown[]): string | undefined {
-  const count = array.length;
-  // To list the keys of a long array takes longer than to write it. The runtime can show it without its entries, in a time of its own.
-  if (count > LISTED_COUNT_MAX && inspect(array, WITHOUT_ENTRIES) === `[ ... ${count} more items ]`) return undefined;
-  const keys = Object.keys(array);
-  // Entries come first, and are as many as the array has, but for holes.
-  const last = keys.at(-1);
-  return last === undefined || isIndex(last, count) ? undefined : last;
-}
-
-const WITHOUT_ENTRIES = { maxArrayLength: 0, depth: 0, customInspect: false, breakLength: Number.POSITIVE_INFINITY };
-
-function isIndex(key: string, count: number): boolean {
-  const index = Number(key);
-  return index < count && String(index) === key;
+/** The name of a built-in class of another realm: that of its like in this one. */
+function builtinName(cls: Nameable): string | undefined {
+  const name = `js.${cls.name}`;
+  return resolveName(name) && isBuiltin(cls) ? name : undefined;
 }
 
 function resolvedName(cls: string): string {
