@@ -27,6 +27,7 @@ export {
 export {
   BaseError,
   BlobError,
+  Broken,
   BrokenModified,
   BTree,
   Bucket,

@@ -71,6 +71,7 @@ export {
 } from './errors.js';
 export { MAX_TID, type Oid, ROOT_OID, type Tid, tidFromDate, tidToDate, toOid, toTid, ZERO_TID } from './ids.js';
 export { type BlobMode, PersistentBlob } from './persistent/blob/blob.js';
+export { Broken } from './persistent/broken.js';
 export { BTree } from './persistent/btree/btree.js';
 export { Bucket } from './persistent/btree/bucket.js';
 export { BucketSet } from './persistent/btree/bucket-set.js';

@@ -4,10 +4,9 @@ import type { Oid } from '../ids.js';
 import { makeBrokenGhost } from '../persistent/broken.js';
 import { describe } from '../persistent/display.js';
 import type { Jar } from '../persistent/jar.js';
-import { makeGhost, type PersistentClass } from '../persistent/lifecycle.js';
+import { makeGhost, persistentClass } from '../persistent/lifecycle.js';
 import type { Persistent } from '../persistent/persistent.js';
 import type { RecordReference } from '../serialize/references.js';
-import { resolveName } from '../serialize/registry.js';
 
 /**
  * Stands for a database that records refer to, and that is not open together with the one that they are in. Its objects have their
@@ -32,7 +31,7 @@ export class AbsentDatabase implements Jar {
   resolve({ oid, className }: RecordReference): Persistent {
     const known = this.#objects.get(oid)?.deref();
     if (known) return known;
-    const cls = resolveName(className) as PersistentClass | undefined;
+    const cls = persistentClass(className);
     const object = cls ? makeGhost(cls, this, oid) : makeBrokenGhost(className, this, oid);
     this.#objects.set(oid, new WeakRef(object));
     return object;

@@ -11,7 +11,7 @@ import { adopt, disown, markStored, type PersistentClass, recordState } from '..
 import { Persistent } from '../persistent/persistent.js';
 import { targetOf, WeakReference } from '../persistent/weak-reference.js';
 import type { RecordReference, ReferenceWriter } from '../serialize/references.js';
-import { nameOf } from '../serialize/registry.js';
+import { nameOf, registrationHint } from '../serialize/registry.js';
 import { writeRecord } from '../serialize/writer.js';
 import type { Storage } from '../storage/storage.js';
 import type { DataManagerSavepoint } from '../transaction/data-manager.js';
@@ -313,8 +313,7 @@ function storedClassName(object: Persistent, path: string): string {
   const name = nameOf(cls);
   if (name === undefined) {
     throw new UnregisteredError(
-      `${path}: the class ${cls.name} has no persistent name; add to its module: ` +
-        `persistable('${cls.name.toLowerCase()}', import.meta, { ${cls.name} });`,
+      `${path}: the class ${cls.name || '(anonymous)'} has no persistent name; ${registrationHint(cls, cls.name.toLowerCase())}`,
       { path },
     );
   }

@@ -4,12 +4,11 @@ import { type Oid, type Tid, tidToDate, ZERO_TID } from '../ids.js';
 import { restoreDraft } from '../persistent/blob/blob.js';
 import { isBroken, makeBrokenGhost } from '../persistent/broken.js';
 import type { Jar } from '../persistent/jar.js';
-import { fill, makeGhost, type PersistentClass } from '../persistent/lifecycle.js';
+import { fill, makeGhost, persistentClass } from '../persistent/lifecycle.js';
 import type { Persistent } from '../persistent/persistent.js';
 import { StoredTarget, WeakReference } from '../persistent/weak-reference.js';
 import { readRecord, readState } from '../serialize/reader.js';
 import type { RecordReference, ReferenceReader } from '../serialize/references.js';
-import { resolveName } from '../serialize/registry.js';
 import type { Revision, Storage } from '../storage/storage.js';
 import type { Changes } from './changes.js';
 import type { ConnectionParts } from './connection-parts.js';
@@ -68,7 +67,21 @@ export class ObjectLoader {
 
   /** The object of this database that a reference means. */
   own(reference: RecordReference): Persistent {
-    return this.#known(reference.oid) ?? this.#ghost(reference.oid, reference.className);
+    const { oid, className } = reference;
+    const known = this.#known(oid);
+    if (known) return known;
+    const cls = persistentClass(className);
+    return this.#ghost(oid, cls ? className : (this.#storedClassName(oid) ?? className), cls);
+  }
+
+  /** The class that an object's own record names: a reference may name it as it was called when that was written. */
+  #storedClassName(oid: Oid): string | undefined {
+    try {
+      return readRecord(this.#loadRevision(oid).data).className;
+    } catch {
+      // Whoever touches the object gets the error.
+      return undefined;
+    }
   }
 
   /** Loads the state of a ghost. @throws as `get`. */
@@ -126,8 +139,7 @@ export class ObjectLoader {
       reference.kind === 'weak' ? new WeakReference(new StoredTarget(this.#jar, reference)) : this.resolve(reference),
   };
 
-  #ghost(oid: Oid, className: string): Persistent {
-    const cls = resolveName(className) as PersistentClass | undefined;
+  #ghost(oid: Oid, className: string, cls = persistentClass(className)): Persistent {
     const object = cls
       ? makeGhost(cls, this.#jar, oid, (ghost) => this.#cache.addGhost(oid, ghost))
       : makeBrokenGhost(className, this.#jar, oid);

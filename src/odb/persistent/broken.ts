@@ -1,11 +1,12 @@
 import { BrokenModified } from '../errors.js';
 import type { Oid } from '../ids.js';
 import { readOpaqueState } from '../serialize/reader.js';
+import { resolveName } from '../serialize/registry.js';
 import type { Jar } from './jar.js';
 import { internals, ManagedPersistent, type Persistent } from './persistent.js';
 
 /**
- * Stands for an object whose class has no name in this process. It can be referred to, and its record is kept as it is; it cannot be
+ * Stands for an object of which no persistent class has the name in this process. It can be referred to, and its record is kept as it is; it cannot be
  * changed (`BrokenModified`).
  */
 export class Broken extends ManagedPersistent {
@@ -44,10 +45,17 @@ export class Broken extends ManagedPersistent {
   }
 
   protected override allowChange(): void {
+    const name = this.#className;
     throw new BrokenModified(
-      `${this.#className} oid ${String(this._p_oid)} cannot be changed: its class is not registered in this process; ` +
-        `import the module that calls persistable for '${this.#className}'`,
+      `${name} oid ${String(this._p_oid)} cannot be changed: ` +
+        (resolveName(name) === undefined
+          ? `its class is not registered in this process; import the module that calls persistable for '${name}'`
+          : `'${name}' is the name of something in this process that is no persistent class`),
     );
+  }
+
+  override _p_delete(_field: string): void {
+    this.allowChange();
   }
 
   protected override inspectTitle(): string {
@@ -63,7 +71,7 @@ export class Broken extends ManagedPersistent {
   }
 }
 
-/** A ghost for a record whose class is not registered. */
+/** A ghost for a record whose class is not registered here. */
 export function makeBrokenGhost(className: string, jar: Jar, oid: Oid): Broken {
   const ghost = Broken.named(className);
   internals.place(ghost, jar, oid, 'ghost');

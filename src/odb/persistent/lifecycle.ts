@@ -1,8 +1,15 @@
 import type { Oid, Tid } from '../ids.js';
+import { resolveName } from '../serialize/registry.js';
 import type { Jar } from './jar.js';
 import { internals, ManagedPersistent, Persistent, type PersistentClass, requireExtensible } from './persistent.js';
 
 export type { PersistentClass };
+
+/** The class of persistent objects that has this name here. A name may also stand for a function, or for a class of plain values. */
+export function persistentClass(name: string): PersistentClass | undefined {
+  const named = resolveName(name) as PersistentClass | undefined;
+  return named?.prototype instanceof Persistent ? named : undefined;
+}
 
 /**
  * Makes an object that has its class and its place, and no state. The constructor of its class is not run (but for our own managed

@@ -86,7 +86,8 @@ export function persistableModules(): readonly string[] {
 }
 
 /** The line that would give a value its name, for messages. */
-export function registrationHint(value: Nameable): string {
-  const name = value.name || 'name';
-  return `add to its module: persistable('<module>', import.meta, { ${name} });`;
+export function registrationHint(value: Nameable, moduleName = '<module>'): string {
+  return value.name
+    ? `add to its module: persistable('${moduleName}', import.meta, { ${value.name} });`
+    : "add to its module: persistable('<module>', import.meta, { name: … });";
 }

@@ -305,7 +305,8 @@ export class StateDecoder {
     if (++this.#depth > DEPTH_MAX) throw this.#damaged(`it is nested more than ${DEPTH_MAX} deep`);
     this.#containers.push(undefined);
     const name = this.#string();
-    const cls = (resolveName(name) ?? this.#unknownName(name)) as { prototype?: object };
+    const named = resolveName(name) as { prototype?: object } | undefined;
+    const cls = isPlainClass(named) ? named : (this.#unknownName(name) as { prototype?: object });
     let object: Record<string, unknown>;
     if (type === EXT.error) {
       // An error proper is one that the constructor of Error made.
@@ -331,9 +332,16 @@ export class StateDecoder {
 
 const HIDDEN_OF_ERRORS = new Set(['message', 'stack', 'cause', 'errors', 'name']);
 
+/** Whether plain values of it can be stored: it is no mere function, nor has become a persistent class since. */
+function isPlainClass(named: { prototype?: object } | undefined): named is { prototype: object } {
+  return named?.prototype !== undefined && !('_p_oid' in named.prototype);
+}
+
 function refuseUnknownName(name: string): never {
   throw new UnregisteredError(
-    `'${name}' names nothing in this process: import the module that registers it with persistable('${name.split('.')[0]}', …)`,
+    resolveName(name) === undefined
+      ? `'${name}' names nothing in this process: import the module that registers it with persistable('${name.split('.')[0]}', …)`
+      : `'${name}' is no class of plain values in this process, and a record has one: give what has the name now another one`,
     { persistentName: name },
   );
 }
