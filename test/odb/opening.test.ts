@@ -63,12 +63,3 @@ test('what is no number of retries, or no note, is refused', async () => {
   );
   assert.throws(() => transaction.note(3 as unknown as string), { code: 'ARG_NOTE' });
 });
-
-test('the root is shown as the mapping that it is', async () => {
-  const db = await DB.open('memory:');
-  await db.transaction(({ root }) => {
-    root['answer'] = 42;
-    assert.match(inspect(root), /^PersistentMapping\b.*_p_oid: 0.*'answer' => 42/);
-  });
-  await db.close();
-});

@@ -9,6 +9,16 @@ export type RootView<Root extends object> = PersistentMapping<Root[keyof Root]> 
 export function rootView<Root extends object>(mapping: PersistentMapping<unknown>): RootView<Root> {
   const isMember = (key: string | symbol): key is symbol =>
     typeof key === 'symbol' || key in PersistentMapping.prototype;
+  const set = (key: string | symbol, value: unknown): true => {
+    if (isMember(key) || key === 'then') {
+      throw argumentTypeError(
+        'ARG_ROOT_NAME',
+        `'${String(key)}' is no name for an attribute of the root: store it with root.set('${String(key)}', …)`,
+      );
+    }
+    mapping.set(key, value);
+    return true;
+  };
   // The target is a bare shell: a proxy has to show the target's own fixed properties, and these are the mapping's secret.
   const shell = Object.create(PersistentMapping.prototype) as object;
   // What `console.log` asks is the target.
@@ -22,16 +32,11 @@ export function rootView<Root extends object>(mapping: PersistentMapping<unknown
       const member = Reflect.get(mapping, key, mapping) as unknown;
       return typeof member === 'function' ? member.bind(mapping) : member;
     },
-    set(_, key, value) {
-      if (isMember(key)) {
-        throw argumentTypeError(
-          'ARG_ROOT_NAME',
-          `'${String(key)}' is a member of the root mapping itself: store it with root.set('${String(key)}', …)`,
-        );
-      }
-      mapping.set(key, value);
-      return true;
-    },
+    set: (_, key, value) => set(key, value),
+    // What is no field, such as a getter, cannot be stored.
+    defineProperty: (_, key, { value, get, set: setter, configurable }) =>
+      !get && !setter && configurable !== false && set(key, value),
+    preventExtensions: () => false,
     has: (_, key) => (isMember(key) ? Reflect.has(mapping, key) : mapping.has(key)),
     deleteProperty(_, key) {
       if (isMember(key)) return false;

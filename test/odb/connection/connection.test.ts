@@ -18,36 +18,7 @@ import {
   transaction,
   UnregisteredError,
 } from 'holdfast/odb';
-import { Account, type Root } from './bank.js';
-
-/** Runs a test with a database in memory that has two accounts, under a manager of its own. */
-function bankTest(name: string, fn: (db: DB<Root>) => Promise<void>): void {
-  test(name, () =>
-    transaction.isolate(async () => {
-      const db = await DB.open<Root>('memory:');
-      await db.transaction(({ root }) => {
-        root.ada = new Account('Ada');
-        root.bob = new Account('Bob');
-        root.ada.friend = root.bob;
-      });
-      await fn(db);
-      await db.close();
-    }),
-  );
-}
-
-bankTest('a new database has an empty root mapping at oid 0, made in a transaction of its own', async () => {
-  const db = await DB.open('memory:');
-  const connection = db.open();
-  assert.equal(connection.root._p_oid, 0);
-  assert.equal(connection.root.size, 0);
-  assert.ok(connection.get(0) instanceof PersistentMapping);
-  const transactions = [];
-  for await (const record of db.storage.iterate()) transactions.push(record.records.map(({ oid }) => Number(oid)));
-  assert.deepEqual(transactions, [[0]]);
-  connection.close();
-  await db.close();
-});
+import { Account, bankTest } from './bank.js';
 
 bankTest('what the root reaches is stored, with its identity, and loads when it is touched', async (db) => {
   const connection = db.open();
@@ -366,36 +337,6 @@ bankTest('what cannot be stored fails the commit with its path', async (db) => {
   connection.close();
 });
 
-bankTest('savepoints roll back in nested order, and can be used again', async (db) => {
-  const connection = db.open();
-  const { ada } = connection.root;
-  ada.deposit(1);
-  const one = transaction.savepoint();
-  ada.deposit(10);
-  const added = new Account('Carol');
-  ada.friend = added;
-  const two = transaction.savepoint();
-  assert.ok(added._p_oid !== undefined);
-  ada.deposit(100);
-  two.rollback();
-  assert.equal(ada.balance, 11);
-  assert.equal(ada.friend, added);
-  ada.deposit(100);
-  one.rollback();
-  assert.equal(ada.balance, 1);
-  assert.equal(added._p_oid, undefined);
-  assert.equal(added.owner, 'Carol');
-  assert.throws(() => two.rollback());
-  ada.deposit(1000);
-  one.rollback();
-  assert.equal(ada.balance, 1);
-  assert.equal(await db.transaction(({ root }) => root.ada.balance), 0, 'nobody else sees a savepoint');
-  ada.deposit(1);
-  await transaction.commit();
-  assert.equal(await db.transaction(({ root }) => root.ada.balance), 2);
-  connection.close();
-});
-
 bankTest(
   'the cache is held to its size at boundaries, least recently loaded first, but for changed objects',
   async () => {
@@ -420,20 +361,6 @@ bankTest(
     await db.close();
   },
 );
-
-bankTest('the root shows its keys as attributes, and its own members only through itself', async (db) => {
-  const connection = db.open();
-  const { root } = connection;
-  assert.deepEqual(Object.keys(root), ['ada', 'bob']);
-  assert.ok('ada' in root);
-  assert.equal((root as unknown as Record<string, unknown>)['nobody'], undefined);
-  assert.throws(() => {
-    (root as unknown as Record<string, unknown>)['size'] = 3;
-  }, TypeError);
-  assert.equal(root.size, 2);
-  assert.ok(root instanceof PersistentMapping);
-  connection.close();
-});
 
 test('refuseDefaultManager forbids connections outside a context of their own', async () => {
   const db = await DB.open('memory:', { refuseDefaultManager: true });
