@@ -184,7 +184,7 @@ export class Transaction {
     this.#requireUsable('commit');
     if (this.#isPreparing) throw underWay('commit');
     this.#requireNotDoomed();
-    for (const savepoint of this.#savepoints.splice(0)) savepoint.invalidate();
+    this.#invalidateSavepoints();
     this.#isPreparing = true;
     try {
       // The list may grow while it is worked off.
@@ -195,6 +195,7 @@ export class Transaction {
       }
       this.#beforeCommit = [];
       this.#requireNotDoomed();
+      this.#invalidateSavepoints();
       for (const synchronizer of this.#owner.synchronizers) {
         synchronizer.beforeCommit?.(this);
         synchronizer.beforeCompletion(this);
@@ -229,7 +230,7 @@ export class Transaction {
   abort(): void {
     if (this.#status === 'committing' || this.#isPreparing) throw underWay('abort');
     if (this.#status === 'committed' || this.#status === 'aborted') return;
-    for (const savepoint of this.#savepoints.splice(0)) savepoint.invalidate();
+    this.#invalidateSavepoints();
     let failure: { error: unknown } | undefined;
     const attempt = (fn: () => void) => {
       try {
@@ -356,6 +357,10 @@ export class Transaction {
   #fail(error: unknown): void {
     this.#status = 'failed';
     this.#failure = error;
+    this.#invalidateSavepoints();
+  }
+
+  #invalidateSavepoints(): void {
     for (const savepoint of this.#savepoints.splice(0)) savepoint.invalidate();
   }
 

@@ -8,8 +8,6 @@ import {
   TransactionManager,
   transaction,
 } from 'holdfast/odb';
-import { TemporaryStore } from '#src/odb/connection/temporary-store.js';
-import { type Oid, ZERO_TID } from '#src/odb/ids.js';
 
 type Accounts = PersistentMapping<PersistentMapping<number>>;
 
@@ -109,51 +107,5 @@ test('extended information that cannot be stored fails the commit by its path', 
     assert.equal(connection.root.value, undefined);
   });
   connection.close();
-  await db.close();
-});
-
-test('past a bound, what savepoints save goes to a file, and comes back from it', () => {
-  const store = new TemporaryStore(1000);
-  const record = (text: string) => ({ data: Buffer.from(text.repeat(100)), serial: ZERO_TID });
-  for (let oid = 1; oid <= 100; oid++) store.set(oid as Oid, record(`${String(oid).padStart(4, '0')} `));
-  assert.ok(store.memoryBytes <= 1000);
-  assert.equal(store.fileBytes, 100 * 500 - store.memoryBytes);
-  const snapshot = store.snapshot();
-  store.set(50 as Oid, record('other'));
-  assert.equal(Buffer.from(store.get(50 as Oid)?.data as Uint8Array).toString(), 'other'.repeat(100));
-  const [[oid] = []] = store.restore(snapshot);
-  assert.equal(oid, 50);
-  for (const [each, { data }] of store.entries()) {
-    assert.equal(Buffer.from(data).toString(), `${String(each).padStart(4, '0')} `.repeat(100));
-  }
-  store.close();
-  assert.equal(store.get(1 as Oid), undefined);
-});
-
-test('a transaction of more than is kept in memory is saved, rolled back, and committed', async () => {
-  const db = await DB.open<{ list: PersistentMapping<PersistentMapping<string>> }>('memory:', { cacheBytes: '2MB' });
-  await transaction.isolate(async (manager) => {
-    const connection = db.open();
-    connection.root.list = new PersistentMapping();
-    const text = 'x'.repeat(1024 * 1024);
-    for (let i = 0; i < 24; i++) {
-      connection.root.list.set(String(i), new PersistentMapping({ text: `${i}${text}` }));
-      if (i % 4 === 3) manager.savepoint();
-    }
-    const savepoint = manager.savepoint();
-    assert.ok(connection.cacheCounts.loadedBytes < 8 * 1024 * 1024, 'saved objects need not stay loaded');
-    for (const each of connection.root.list.values()) each.set('text', 'gone');
-    manager.savepoint();
-    savepoint.rollback();
-    for (const [key, each] of connection.root.list) assert.equal(each.get('text'), `${key}${text}`);
-    connection.root.list.get('7')?.set('text', 'seven');
-    await manager.commit();
-    connection.close();
-  });
-  await db.transaction(({ root }) => {
-    assert.equal(root.list.size, 24);
-    assert.equal(root.list.get('7')?.get('text'), 'seven');
-    assert.equal(root.list.get('23')?.get('text')?.length, 1024 * 1024 + 2);
-  });
   await db.close();
 });
