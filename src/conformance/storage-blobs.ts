@@ -21,7 +21,7 @@ import {
   type Tid,
   ZERO_TID,
 } from '../odb/index.js';
-import { begin, commit, finish, having, newTransaction } from './commits.js';
+import { begin, commit, finish, having, make, newTransaction, text } from './commits.js';
 import { Group, type StorageSuite, type Subject } from './subject.js';
 
 /** A content that was stored. */
@@ -112,6 +112,52 @@ export function testBlobs(suite: StorageSuite): void {
     const fresh = (await group.clients(subject, 2))[1] as Storage;
     for (const { oid, info } of contents) await assert.rejects(fresh.loadBlob(oid, info), having(POSKeyError, { oid }));
   };
+
+  test('many at once, with contents and without, are committed, each with its own', [], async (subject, drafts) => {
+    const clients = await group.clients(subject, 3);
+    const results = await Promise.all(
+      Array.from({ length: 24 }, async (_, i) => {
+        const client = clients[i % 3] as Storage;
+        if (i % 4 === 0) return drafts.store(client, `content ${i}`);
+        const { oids, tid } = await make(client, [`record ${i}`]);
+        return { oid: oids[0] as Oid, tid, info: undefined };
+      }),
+    );
+    assert.equal(new Set(results.map(({ tid }) => tid)).size, 24);
+    await subject.storage.sync();
+    for (const [i, { oid, tid, info }] of results.entries()) {
+      const revision = subject.storage.load(oid);
+      assert.equal(revision.tid, tid);
+      if (info) assert.equal(await contentOf(subject.storage, { oid, info }), `content ${i}`);
+      else assert.equal(text(revision.data), `record ${i}`);
+    }
+  });
+
+  test(
+    'a transaction in doubt keeps its content, though who made it is gone; taken back, it leaves none',
+    [],
+    async ({ storage }, drafts) => {
+      for (const happened of [true, false]) {
+        const oid = storage.newOid();
+        const { info, file } = drafts.make('in doubt');
+        const transaction = newTransaction();
+        storage.tpcBegin(transaction);
+        storage.storeBlob(transaction, oid, ZERO_TID, encodeBlobRecord(info), file);
+        await storage.tpcVote(transaction, { identity: '00', name: 'the other one' });
+        await storage.doubts.suspend(transaction);
+        rmSync(file);
+        await drafts.store(storage, 'others go on');
+        const tid = await storage.doubts.resolve(transaction.commitId, happened);
+        if (happened) {
+          assert.equal(storage.load(oid).tid, tid);
+          assert.equal(await contentOf(storage, { oid, info }), 'in doubt');
+        } else {
+          assert.throws(() => storage.load(oid), POSKeyError);
+          await assert.rejects(storage.loadBlob(oid, info), having(POSKeyError, { oid }));
+        }
+      }
+    },
+  );
 
   test('a content is there once it is committed, in a file that can only be read', [], async ({ storage }, drafts) => {
     assert.equal(storage.supports.blobs, true);

@@ -40,7 +40,7 @@ for (const kind of KINDS) {
       undo: true,
       pack: true,
       doubts: 'what is in doubt is kept in memory',
-      blobs: 'changes take no contents of blobs; those of the base can be read',
+      blobs: true,
     },
     open: async (options) => {
       const folder = mkdtempSync(join(tmpdir(), 'holdfast-conformance-'));

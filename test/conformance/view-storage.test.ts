@@ -58,6 +58,6 @@ for (const kind of ['MemoryStorage', 'LevelStorage', 'hexadecimal LevelStorage']
       };
     },
     // What is above a storage of ours, and served in the same way as it, differs in what looks into records or at the past.
-    test: kind === 'hexadecimal LevelStorage' ? onlyOf(/: (?:conflicts|races|undo|pack): /, test) : test,
+    test: kind === 'hexadecimal LevelStorage' ? onlyOf(/: (?:conflicts|races|undo|pack|blobs): /, test) : test,
   });
 }

@@ -12,7 +12,7 @@ import { type Oid, ROOT_OID, type Tid } from '../ids.js';
 import { SNAPSHOT_AGE_MAX_MS } from '../limits.js';
 import { type BlobInfo, blobOf } from './blob/blob-info.js';
 import type { BlobStore, PlacedBlob } from './blob/blob-store.js';
-import { type BlobRequest, StorageBlobs } from './blob/storage-blobs.js';
+import { type BlobKeeper, type BlobRequest, StorageBlobs } from './blob/storage-blobs.js';
 import {
   type AcceptedTransaction,
   type CommitBackend,
@@ -91,6 +91,8 @@ export abstract class BaseStorage implements Storage {
   readonly #transactions = new Map<StorageTransaction, OpenTransaction>();
   /** Contents of blobs that transactions in doubt have placed. */
   readonly #doubtedContents = new Map<string, PlacedBlob[]>();
+  /** Contents whose transactions are durable, and of which that is being noted: nobody but `close` waits. */
+  readonly #settling = new Set<Promise<void>>();
   readonly #listeners = new Set<InvalidationListener>();
   readonly #lockTable = new LockTable();
   readonly locks: LockSession = this.#lockTable.session();
@@ -164,12 +166,12 @@ export abstract class BaseStorage implements Storage {
   }
 
   /** For subclasses: where the contents of blobs are, if there are any. */
-  protected get blobs(): StorageBlobs | undefined {
+  protected get blobs(): BlobKeeper | undefined {
     return undefined;
   }
 
   /** For subclasses: where the contents of blobs are, before the first one is stored, if there can be any. */
-  protected makeBlobs(): StorageBlobs | undefined {
+  protected makeBlobs(): BlobKeeper | undefined {
     return this.blobs;
   }
 
@@ -424,18 +426,26 @@ export abstract class BaseStorage implements Storage {
    * is, and a transaction without any waits for nothing.
    */
   #withContents<T>(open: OpenTransaction, decide: () => Promise<T>): Promise<T> {
-    if (open.blobs.length === 0) return decide();
-    return this.requireBlobs('commit')
-      .place(open.blobs)
-      .then((placed) => {
-        open.placed = placed;
-        return decide();
-      });
+    const placing = this.placeContents(open.transaction, open.blobs);
+    if (!placing) return decide();
+    return placing.then((placed) => {
+      open.placed = placed;
+      return decide();
+    });
+  }
+
+  /** For subclasses: puts the contents of a transaction into their places; `undefined` where there is nothing to wait for. */
+  protected placeContents(_: StorageTransaction, requests: readonly BlobRequest[]): Promise<PlacedBlob[]> | undefined {
+    return requests.length === 0 ? undefined : this.requireBlobs('commit').place(requests);
   }
 
   #settleContents(placed: PlacedBlob[]): void {
     for (const each of placed.splice(0)) {
-      each.settle().catch((error: unknown) => logger.warning('the mark of a content could not be removed', error));
+      const settling: Promise<void> = each
+        .settle()
+        .catch((error: unknown) => logger.warning('the mark of a content could not be removed', error))
+        .finally(() => this.#settling.delete(settling));
+      this.#settling.add(settling);
     }
   }
 
@@ -448,7 +458,7 @@ export abstract class BaseStorage implements Storage {
   }
 
   /** @throws StorageError where there are no blobs. */
-  protected requireBlobs(what: string): StorageBlobs {
+  protected requireBlobs(what: string): BlobKeeper {
     const blobs = this.makeBlobs();
     if (blobs) return blobs;
     throw new StorageError(`${what}: the storage ${this.name} does not support blobs; open one that does`);
@@ -522,6 +532,7 @@ export abstract class BaseStorage implements Storage {
     await this.#abortAll();
     await this.#coordinator?.drain();
     this.locks.close();
+    await Promise.all(this.#settling);
     await this.blobs?.settled();
     await this.release();
   }

@@ -60,6 +60,8 @@ export interface CommitBackend {
   revision(oid: Oid, tid: Tid): Uint8Array | undefined;
   /** What a written transaction wrote; `undefined` when it is not there. */
   written(tid: Tid): readonly UndoableRecord[] | undefined;
+  /** How many of these transactions, one at least, can be written in one. Without it: all. */
+  together?(transactions: readonly AcceptedTransaction[]): number;
   /** Writes transactions, in order: all of them, or none. Durable when it resolves. */
   write(transactions: readonly AcceptedTransaction[]): Promise<void>;
   /** Writes a transaction with its data, durably, so that it is nothing until a `write` of it. */
@@ -452,8 +454,7 @@ export class CommitCoordinator {
     // takes its slot.
     await nextTurn(this.#clock);
     while (this.#queue.length > 0) {
-      const group = this.#queue;
-      this.#queue = [];
+      const group = this.#takeGroup();
       try {
         await this.#backend.write(group.map(({ accepted }) => accepted));
       } catch (error) {
@@ -471,6 +472,11 @@ export class CommitCoordinator {
       if (group.length > 1) await nextTurn(this.#clock);
     }
     this.#flushing = undefined;
+  }
+
+  #takeGroup(): readonly Pending[] {
+    const count = this.#backend.together?.(this.#queue.map(({ accepted }) => accepted)) ?? this.#queue.length;
+    return this.#queue.splice(0, count);
   }
 
   #settled({ tid, records }: AcceptedTransaction): void {

@@ -2,13 +2,14 @@ import { systemRandom, toHex } from '../../base/index.js';
 import { POSKeyError, ReadConflictError, StorageError, UndoError } from '../errors.js';
 import { MAX_TID, type Oid, type Tid, ZERO_TID } from '../ids.js';
 import { BaseStorage, type BaseStorageOptions } from './base-storage.js';
-import type { BlobInfo } from './blob/blob-info.js';
+import { type BlobInfo, blobOf } from './blob/blob-info.js';
+import type { PlacedBlob } from './blob/blob-store.js';
+import { OverlayBlobs } from './blob/overlay-blobs.js';
+import type { BlobRequest } from './blob/storage-blobs.js';
 import type { AcceptedTransaction } from './commit-coordinator.js';
 import { MemoryStorage } from './memory-storage.js';
 import type { PackBackend } from './pack/pack.js';
 import type {
-  CommitOutcome,
-  Decider,
   HistoryEntry,
   Revision,
   Storage,
@@ -16,7 +17,6 @@ import type {
   StorageTransaction,
   TransactionRecord,
   UndoLogEntry,
-  VoteOutcome,
 } from './storage.js';
 import { present, REMOVED, type UndoableRecord } from './undo.js';
 
@@ -39,6 +39,8 @@ export interface DemoStorageOptions extends BaseStorageOptions {
  * In a transaction of several databases, another one decides where it can; what stays in doubt here does so until a close at most, and is
  * gone with it.
  *
+ * Contents of blobs go to the changes; those of the base are read there.
+ *
  * Packing drops what is superseded or garbage of the changes, and takes nothing from the base.
  *
  * `close` closes the changes, and the base unless told otherwise.
@@ -56,17 +58,19 @@ export class DemoStorage extends BaseStorage {
   #lastTid: Tid;
   /** Transactions of the changes that are voted, by tid. */
   readonly #voted = new Map<Tid, StorageTransaction>();
-  /** Oids that transactions to be undone wrote, being read. */
-  readonly #undoing = new WeakMap<StorageTransaction, Promise<void>[]>();
+  /** What transactions to be undone wrote is being read; resolves to the contents of blobs that come back. */
+  readonly #undoing = new WeakMap<StorageTransaction, Promise<BlobRequest[]>[]>();
   readonly #written = new Map<Tid, readonly Oid[]>();
   /** When objects of the base were first changed here, as far as somebody asked. */
   readonly #firstChanges = new Map<Oid, Tid>();
+  readonly #blobs: OverlayBlobs;
 
   private constructor(base: Storage, changes: Storage, options: DemoStorageOptions) {
     super({ clock: changes.clock, readOnly: changes.isReadOnly, ...options });
     this.base = base;
     this.changes = changes;
     this.name = `${changes.name} over ${base.name}`;
+    this.#blobs = new OverlayBlobs(base, changes);
     this.#closesBase = options.closesBase ?? true;
     this.#baseTid = base.lastTransaction();
     this.#baseHighestOid = base.highestOid;
@@ -76,7 +80,7 @@ export class DemoStorage extends BaseStorage {
       history: hasHistory,
       undo: hasHistory,
       pack: changes.supports.pack,
-      blobs: false,
+      blobs: changes.supports.blobs,
       locks: true,
     };
     this.start(
@@ -84,6 +88,11 @@ export class DemoStorage extends BaseStorage {
         currentTid: (oid) => this.#revisionAt(oid, MAX_TID)?.tid ?? ZERO_TID,
         revision: (oid, tid) => this.#serial(oid, tid),
         written: (tid) => this.#written.get(tid)?.map((oid) => this.#undoable(oid, tid)),
+        together: (transactions) => {
+          // The changes decide one with contents later than it comes, and those that come after it would pass it.
+          const count = transactions.findIndex((each) => this.#hasContents(each));
+          return count < 0 ? transactions.length : Math.max(1, count);
+        },
         write: async (transactions) => {
           await Promise.all(transactions.map((accepted) => this.#write(accepted)));
         },
@@ -200,9 +209,18 @@ export class DemoStorage extends BaseStorage {
     return this.#sideOf(tid).loadSerial(oid, tid);
   }
 
-  /** Those of the base can be read; the changes have none. */
-  override loadBlob(oid: Oid, info: BlobInfo): Promise<string> {
-    return this.base.loadBlob(oid, info);
+  /** Those of the base can be read also where the changes take none. */
+  override async loadBlob(oid: Oid, info: BlobInfo): Promise<string> {
+    this.requireOpen('loadBlob');
+    return this.#blobs.load(oid, info);
+  }
+
+  protected override get blobs(): OverlayBlobs | undefined {
+    return this.supports.blobs ? this.#blobs : undefined;
+  }
+
+  #hasContents({ records }: AcceptedTransaction): boolean {
+    return records.some(({ data }) => blobOf(data));
   }
 
   #sideOf(tid: Tid): Storage {
@@ -266,30 +284,30 @@ export class DemoStorage extends BaseStorage {
     else this.#undoing.set(transaction, [reading]);
   }
 
-  override async commit(transaction: StorageTransaction): Promise<CommitOutcome> {
-    await this.#undosRead(transaction);
-    return super.commit(transaction);
-  }
-
-  override async tpcVote(transaction: StorageTransaction, decider?: Decider): Promise<VoteOutcome> {
-    await this.#undosRead(transaction);
-    return super.tpcVote(transaction, decider);
-  }
-
-  async #undosRead(transaction: StorageTransaction): Promise<void> {
+  protected override placeContents(
+    transaction: StorageTransaction,
+    requests: readonly BlobRequest[],
+  ): Promise<PlacedBlob[]> | undefined {
     const reading = this.#undoing.get(transaction);
-    if (reading) await Promise.all(reading);
+    if (!reading) return super.placeContents(transaction, requests);
+    return Promise.all(reading).then(
+      (undone) => super.placeContents(transaction, [...requests, ...undone.flat()]) ?? [],
+    );
   }
 
-  /** Finds out what a transaction wrote; a vote has to know without waiting. */
-  async #readWritten(tid: Tid): Promise<void> {
+  /** Finds out what a transaction wrote; a vote has to know without waiting. Resolves to the contents that an undo of it brings back. */
+  async #readWritten(tid: Tid): Promise<BlobRequest[]> {
     if (tid > this.#lastTid) throw new UndoError({ tid, reason: 'there is no such transaction' });
+    const contents: BlobRequest[] = [];
     for await (const { records } of this.#sideOf(tid).iterate(tid, tid)) {
-      this.#written.set(
-        tid,
-        records.map(({ oid }) => oid),
-      );
+      const oids = records.map(({ oid }) => oid);
+      this.#written.set(tid, oids);
+      for (const oid of oids) {
+        const info = blobOf(this.#undoable(oid, tid).superseded);
+        if (info) contents.push({ oid, info, file: undefined });
+      }
     }
+    return contents;
   }
 
   #undoable(oid: Oid, tid: Tid): UndoableRecord {
@@ -314,7 +332,12 @@ export class DemoStorage extends BaseStorage {
     const { commitId, user, description, extension } = transaction;
     const own: StorageTransaction = { commitId, user, description, extension, tid };
     this.changes.tpcBegin(own);
-    for (const { oid, previous, data } of records) this.changes.store(own, oid, previous, data);
+    for (const { oid, previous, data } of records) {
+      const info = blobOf(data);
+      const content = info && this.#blobs.draftOf(info);
+      if (content === undefined) this.changes.store(own, oid, previous, data);
+      else this.changes.storeBlob(own, oid, previous, data, content);
+    }
     return own;
   }
 

@@ -29,8 +29,13 @@ class SlowDisk implements CommitBackend {
   readonly prepared = new Set<Tid>();
   readonly writes: Deferred<void>[] = [];
   failsToPrepare = false;
+  groupMax = Number.POSITIVE_INFINITY;
 
   written(): undefined {}
+
+  together(transactions: readonly AcceptedTransaction[]): number {
+    return Math.min(transactions.length, this.groupMax);
+  }
 
   currentTid(oid: Oid): Tid {
     return this.current.get(oid)?.tid ?? ZERO_TID;
@@ -116,6 +121,22 @@ test('commits that arrive during a write share the next one, and are published i
   await disk.end();
   const tids = (await Promise.all(others)).map((outcome) => outcome.tid);
   assert.deepEqual(disk.published, [tid, ...tids]);
+});
+
+test('what cannot be written in one is written one after the other; where one fails, those before it have happened', async () => {
+  const { disk, coordinator, request } = setUp();
+  disk.groupMax = 2;
+  const results = Promise.allSettled([1, 2, 3, 4, 5].map((oid) => coordinator.commit(request([oid, ZERO_TID]))));
+  await settled();
+  await disk.end();
+  await disk.end(new Error('the disk is full'));
+  const states = (await results).map(({ status }) => status);
+  assert.deepEqual(states, ['fulfilled', 'fulfilled', 'rejected', 'rejected', 'rejected']);
+  assert.deepEqual(
+    disk.groups.map((group) => group.length),
+    [2, 2],
+  );
+  assert.equal(disk.published.length, 2);
 });
 
 test('what waits to be written is superseded only by who knows of it', async () => {

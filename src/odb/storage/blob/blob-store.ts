@@ -299,7 +299,7 @@ function keyOf({ oid, id }: StoredBlob): string {
 }
 
 /** Gives a file a second name; copies it where that cannot be, since the two stand on different file systems. */
-async function linkOrCopy(from: string, to: string): Promise<void> {
+export async function linkOrCopy(from: string, to: string): Promise<void> {
   try {
     await link(from, to);
   } catch (error) {

@@ -17,6 +17,21 @@ export interface BlobRequest {
   readonly file: string | undefined;
 }
 
+/** What a storage needs of who keeps the contents of its blobs. */
+export interface BlobKeeper {
+  readonly temporaryDirectory: string;
+  /** Puts the contents of a transaction into their places, durably: all, or none. @throws StorageError. Errors of the file system. */
+  place(requests: readonly BlobRequest[]): Promise<PlacedBlob[]>;
+  /** The path of a content. @throws POSKeyError. CorruptionError. */
+  load(oid: Oid, info: BlobInfo): Promise<string>;
+  /** Removes all contents that no revision names. @throws the reason of `signal`. */
+  collectAll(signal: AbortSignal | undefined): Promise<void>;
+  /** Contents that no revision names. */
+  orphans(): Iterable<Problem>;
+  /** Resolves when nothing is being removed any more. */
+  settled(): Promise<void>;
+}
+
 /** What {@link StorageBlobs} need of their storage. */
 export interface BlobOwner {
   readonly clock: Clock;
@@ -27,7 +42,7 @@ export interface BlobOwner {
 }
 
 /** The contents of the blobs of a storage, which keeps them for as long as a revision names them. */
-export class StorageBlobs {
+export class StorageBlobs implements BlobKeeper {
   readonly #store: BlobStore;
   readonly #owner: BlobOwner;
 
@@ -40,7 +55,6 @@ export class StorageBlobs {
     return this.#store.temporaryDirectory;
   }
 
-  /** Puts the contents of a transaction into their places, durably: all, or none. @throws StorageError. Errors of the file system. */
   async place(requests: readonly BlobRequest[]): Promise<PlacedBlob[]> {
     const placed: PlacedBlob[] = [];
     try {
@@ -52,7 +66,6 @@ export class StorageBlobs {
     return placed;
   }
 
-  /** The path of a content. @throws POSKeyError. CorruptionError. */
   async load(oid: Oid, info: BlobInfo): Promise<string> {
     const blob = { oid, id: info.id };
     const size = await this.#store.sizeOf(blob);
@@ -90,7 +103,6 @@ export class StorageBlobs {
     }
   }
 
-  /** Removes all contents that no revision names. @throws the reason of `signal`. */
   async collectAll(signal: AbortSignal | undefined): Promise<void> {
     let count = 0;
     for (const oid of this.#store.oids()) {
@@ -101,7 +113,6 @@ export class StorageBlobs {
     }
   }
 
-  /** Contents that no revision names. */
   *orphans(): Generator<Problem> {
     for (const oid of this.#store.oids()) {
       if (this.#owner.isPending(oid)) continue;
@@ -121,7 +132,6 @@ export class StorageBlobs {
     this.#store.recover(({ oid, id }) => this.#kept(oid).has(id) || (inDoubt.has(id) ? 'maybe' : false));
   }
 
-  /** Resolves when nothing is being removed any more. */
   settled(): Promise<void> {
     return this.#store.settled();
   }
