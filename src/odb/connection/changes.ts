@@ -37,6 +37,11 @@ export class Changes {
   /** Those among the new objects that have their place because something reached them. */
   readonly #reached = new Set<Persistent>();
   #temporary: TemporaryStore | undefined;
+  /** Records that a commit under way has handed over: what is dropped from memory meanwhile is loaded from here, not as it was before. */
+  #handedRecords: TemporaryRecord[] = [];
+  #handedOids: Oid[] = [];
+  /** The same by oid, once one of them was asked for. */
+  #handedOver: ReadonlyMap<Oid, TemporaryRecord> | undefined;
   /** While states are taken: objects still to be stored. */
   #queue: Persistent[] | undefined;
   /** Where objects that are being stored for the first time were found. */
@@ -72,9 +77,12 @@ export class Changes {
     this.#reached.delete(object);
   }
 
-  /** The record that was saved of this object. */
+  /** The record that was saved of this object, or is being committed. */
   saved(oid: Oid): TemporaryRecord | undefined {
-    return this.#temporary?.get(oid);
+    if (this.#temporary) return this.#temporary.get(oid);
+    if (this.#handedOids.length === 0) return undefined;
+    this.#handedOver ??= new Map(this.#handedOids.map((each, i) => [each, this.#handedRecords[i] as TemporaryRecord]));
+    return this.#handedOver.get(oid);
   }
 
   /** Whether the object is of this transaction: added, or imported. */
@@ -93,6 +101,7 @@ export class Changes {
     const oid = this.#storage.newOid();
     adopt(object, this.#jar, oid);
     this.#added.set(oid, object);
+    this.#queue?.push(object);
     return oid;
   }
 
@@ -123,7 +132,12 @@ export class Changes {
    */
   store(store: (record: TemporaryRecord, oid: Oid, object: Persistent | undefined) => void): void {
     if (!this.#temporary) {
-      this.#takeStates((object, record) => store(record, object._p_oid as Oid, object));
+      this.#takeStates((object, record) => {
+        const oid = object._p_oid as Oid;
+        this.#handedOids.push(oid);
+        this.#handedRecords.push(record);
+        store(record, oid, object);
+      });
       return;
     }
     this.#save(this.#temporary);
@@ -190,7 +204,6 @@ export class Changes {
       this.adopt(object);
       this.#reached.add(object);
       this.#paths.set(object, path);
-      this.#queue?.push(object);
     } else if (jar !== this.#jar) {
       this.#set.requireReferable(object, this.#jar, path);
     }
@@ -256,6 +269,11 @@ export class Changes {
     this.#added.clear();
     this.#reached.clear();
     this.#paths.clear();
+    if (this.#handedOids.length > 0) {
+      this.#handedOids = [];
+      this.#handedRecords = [];
+      this.#handedOver = undefined;
+    }
     this.#temporary?.close();
     this.#temporary = undefined;
     for (const draft of this.#drafts) if (draft.isOfTransaction) draft.remove();

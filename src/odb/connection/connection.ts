@@ -306,6 +306,7 @@ export class Connection<Root extends object = Record<string, unknown>>
       return;
     }
     this.#changes.requirePlaceable(object, 'add');
+    this.#requireChangeable(object, 'added');
     this.#join();
     this.#changes.adopt(object);
   }
@@ -324,31 +325,33 @@ export class Connection<Root extends object = Record<string, unknown>>
     if (object._p_jar !== this) {
       throw new InvalidObjectReference(`readCurrent: ${describe(object)} does not belong to this connection`);
     }
+    if (this.#handover) throw commitUnderWay('readCurrent');
     if (object._p_changed === undefined) object._p_activate();
     if (object._p_serial !== ZERO_TID && !this.#readCurrent.has(object))
       this.#readCurrent.set(object, object._p_serial);
   }
 
   register(object: Persistent): void {
+    this.#requireChangeable(object, 'changed');
+    this.#join();
+    this.#changes.changed(object);
+  }
+
+  /** @throws ConnectionStateError. CommitUnderWayError. */
+  #requireChangeable(object: Persistent, what: 'added' | 'changed'): void {
     const opening = this.#opening;
     if (!opening) {
       throw new ConnectionStateError(
-        `${describe(object)} cannot be changed: its connection to database '${this.databaseName}' was closed`,
+        `${describe(object)} cannot be ${what}: its connection to database '${this.databaseName}' was closed`,
       );
     }
-    if (this.#handover && !this.#changes.isWriting) {
-      throw new CommitUnderWayError(
-        `${describe(object)} cannot be changed while a commit is under way: await its promise`,
-      );
-    }
+    if (this.#handover && !this.#changes.isWriting) throw commitUnderWay(`${describe(object)} cannot be ${what}`);
     if (!isCurrent(opening)) {
       throw new ConnectionStateError(
-        `${describe(object)} belongs to a connection of another transaction manager than the current one: ` +
+        `${describe(object)} cannot be ${what}: its connection belongs to another transaction manager than the current one; ` +
           'open a connection within the transaction that changes it, or await all work before the transaction ends',
       );
     }
-    this.#join();
-    this.#changes.changed(object);
   }
 
   #join(): void {
@@ -537,8 +540,12 @@ export class Connection<Root extends object = Record<string, unknown>>
     return tid;
   }
 
-  async commitOnePhase(): Promise<Tid> {
-    const tid = await this.#tried((this.#handover as Handover).commit());
+  async commitOnePhase(): Promise<Tid | undefined> {
+    const handover = this.#handover as Handover;
+    let tid: Tid | undefined;
+    if (handover.recordCount > 0) tid = await this.#tried(handover.commit());
+    // Nothing is changed after all, as where `_p_changed` was set to false: that is no transaction.
+    else await handover.abort();
     this.#committed();
     return tid;
   }
@@ -720,6 +727,10 @@ export class Connection<Root extends object = Record<string, unknown>>
 /** Whether the current transaction manager is the one that the connection belongs to. */
 function isCurrent({ manager, managerWasNamed }: ConnectionOpening): boolean {
   return manager === (managerWasNamed ? (contextManager() ?? manager) : currentManager());
+}
+
+function commitUnderWay(what: string): CommitUnderWayError {
+  return new CommitUnderWayError(`${what}: a commit is under way; await its promise first`);
 }
 
 function notPrefetched(item: unknown): TypeError {

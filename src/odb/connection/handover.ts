@@ -83,7 +83,8 @@ export class Handover {
       const bytes = object._p_estimatedSize;
       markStored(object, tid, bytes);
       draftStored(object);
-      this.#cache.used(object._p_oid as Oid, object, bytes);
+      // It may have been dropped from memory meanwhile.
+      if (object._p_changed !== undefined) this.#cache.used(object._p_oid as Oid, object, bytes);
     }
     for (const oid of this.#resolved) {
       const object = this.#cache.get(oid);
