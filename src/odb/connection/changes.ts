@@ -176,7 +176,7 @@ export class Changes {
       if (this.#mutations) for (const object of new Set(queue)) this.#mutations.remember(object);
     } finally {
       this.#queue = undefined;
-      this.#paths.clear();
+      empty(this.#paths);
     }
   }
 
@@ -265,10 +265,8 @@ export class Changes {
 
   /** Forgets what was changed: it is committed, or taken back. */
   forget(): void {
-    this.#changed.clear();
-    this.#added.clear();
-    this.#reached.clear();
-    this.#paths.clear();
+    for (const draft of this.#drafts) if (draft.isOfTransaction) draft.remove();
+    for (const each of [this.#changed, this.#added, this.#reached, this.#paths, this.#drafts]) empty(each);
     if (this.#handedOids.length > 0) {
       this.#handedOids = [];
       this.#handedRecords = [];
@@ -276,8 +274,6 @@ export class Changes {
     }
     this.#temporary?.close();
     this.#temporary = undefined;
-    for (const draft of this.#drafts) if (draft.isOfTransaction) draft.remove();
-    this.#drafts.clear();
   }
 
   /** Marks the present state, to go back to. The changes are saved, so that their objects need not stay loaded. */
@@ -323,6 +319,11 @@ export class Changes {
       else this.#takeBackSaved(oid, record, records.get(oid));
     }
   }
+}
+
+/** To empty what is empty takes memory too: most transactions fill one of these. */
+function empty(set: { readonly size: number; clear(): void }): void {
+  if (set.size > 0) set.clear();
 }
 
 function storedClassName(object: Persistent, path: string): string {

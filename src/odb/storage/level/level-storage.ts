@@ -1,4 +1,4 @@
-import { type Duration, durationMs, Logger, type Size, sizeBytes } from '../../../base/index.js';
+import { type Duration, durationMs, Logger, type Size, sizeBytes, systemClock } from '../../../base/index.js';
 import { CorruptionError, POSKeyError, StorageError } from '../../errors.js';
 import { MAX_TID, type Oid, type Tid, tidFromDate, ZERO_TID } from '../../ids.js';
 import { OID_BLOCK_COUNT, OUTCOME_AGE_MAX_MS, SNAPSHOT_AGE_MAX_MS } from '../../limits.js';
@@ -136,7 +136,7 @@ export class LevelStorage extends BaseStorage {
     let oids: OidFile | undefined;
     try {
       level = await openDirectory(directory, options);
-      lastCommit = new LastCommitFile(directory.openFile(LAST_COMMIT));
+      lastCommit = new LastCommitFile(directory.openFile(LAST_COMMIT), options.clock ?? systemClock);
       oids = new OidFile(directory.openFile(OIDS), { durable: options.durable ?? true });
       const blobStore = directory.blobFolder === undefined ? undefined : BlobStore.open(directory.blobFolder);
       const recovered = await recover({ level, name: directory.path, isReadOnly, lastCommit: lastCommit.read() });

@@ -85,7 +85,7 @@ export class LevelWriter {
   /** Writes transactions, in order: all, or none. */
   write(transactions: readonly AcceptedTransaction[]): Promise<void> {
     return this.#alone(async () => {
-      await this.#renewLog();
+      if (this.#isLogInDoubt) await this.#renewLog();
       const begun = this.#written;
       let written = begun;
       // The checkpoint says where this batch begins: the walk at open looks at every transaction after it.
@@ -100,7 +100,7 @@ export class LevelWriter {
       if (isCheckpoint) this.#checkpoint = begun;
       this.#written = written;
       // Crash: before this line the mark is older than the truth, which it may be.
-      if (this.#durable) this.#lastCommit.write(written);
+      if (this.#durable) this.#lastCommit.note(written);
     });
   }
 
@@ -121,7 +121,7 @@ export class LevelWriter {
   /** Writes a transaction as prepared, with its data: nothing until a later `write` of it. */
   prepare({ tid, transaction, records, decider }: AcceptedTransaction): Promise<void> {
     return this.#alone(async () => {
-      await this.#renewLog();
+      if (this.#isLogInDoubt) await this.#renewLog();
       await this.#writeBatch((batch) => {
         const numbers: number[] = [];
         for (const [i, { oid, previous, data }] of records.entries()) {
@@ -139,7 +139,7 @@ export class LevelWriter {
   /** Removes a prepared transaction. */
   unprepare(accepted: AcceptedTransaction): Promise<void> {
     return this.#alone(async () => {
-      await this.#renewLog();
+      if (this.#isLogInDoubt) await this.#renewLog();
       await this.#writeBatch((batch) => putUnprepared(batch, accepted));
     });
   }
@@ -168,7 +168,9 @@ export class LevelWriter {
    * @throws StorageError when that shows at the next open only.
    */
   settleDoubt(): Promise<void> {
-    return this.#isLogInDoubt ? this.#alone(() => this.#renewLog()) : Promise.resolve();
+    return this.#alone(async () => {
+      if (this.#isLogInDoubt) await this.#renewLog();
+    });
   }
 
   /** Resolves when nothing is being written. */
@@ -263,7 +265,6 @@ export class LevelWriter {
 
   /** After a failed write: has LevelDB write what it has in memory to a table, and begin a new log. */
   async #renewLog(): Promise<void> {
-    if (!this.#isLogInDoubt) return;
     const { levelFolder, freeBytes, logNumber: former } = this.#directory;
     if (freeBytes < FREE_BYTES_MIN) {
       throw new StorageError(`the disk of ${levelFolder} is full: make room; nothing is written until then`);
