@@ -7,6 +7,8 @@ import type { Transaction } from '../transaction/transaction.js';
 
 const logger = new Logger('holdfast.connection');
 
+const NO_EXTENSION = encodePlain({});
+
 /** The shares of each transaction that is being committed. */
 const sharesOf = new WeakMap<Transaction, Shares>();
 
@@ -75,7 +77,7 @@ export class StorageShare {
       commitId: shares.commitId,
       user,
       description,
-      extension: encodePlain(extension, 'extension'),
+      extension: hasFields(extension) ? encodePlain(extension, 'extension') : NO_EXTENSION,
     };
     storage.tpcBegin(this.#transaction);
   }
@@ -228,4 +230,9 @@ export class StorageShare {
 /** Orders the participants of a commit: by the storages' identities, so that it is the same order for everybody. */
 export function storageSortKey({ identity, name }: Storage, suffix: string): string {
   return `${identity} ${name}:${suffix}`;
+}
+
+function hasFields(extension: Readonly<Record<string, unknown>>): boolean {
+  for (const _ in extension) return true;
+  return false;
 }

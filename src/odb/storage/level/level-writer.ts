@@ -14,20 +14,19 @@ import {
   encodeRevision,
   encodeTransaction,
   NOWHERE,
+  numberOfRevision,
   olderKey,
   periodOf,
   preparedKey,
   preparedRecordKey,
-  revisionBytes,
   transactionKey,
 } from './keyspace.js';
 import type { ChainPlace, LastCommitFile } from './last-commit-file.js';
 import type { LevelReader } from './level-reader.js';
+import { RecentValues } from './recent-values.js';
 
 /** Transactions after which a new checkpoint is written. */
 const CHECKPOINT_COMMITS = 1000;
-/** Values up to this size are put together in bytes that are used again. */
-const SCRATCH_BYTES = 64 * 1024;
 /** With less than this left on the disk, a new log is not even tried: LevelDB gives up for good if it runs out again. */
 const FREE_BYTES_MIN = 64 * 1024 * 1024;
 const SYNC = { sync: true } as const;
@@ -59,13 +58,13 @@ export class LevelWriter {
   readonly #lastCommit: LastCommitFile;
   #written: ChainPlace;
   #checkpoint: ChainPlace;
+  readonly #recent = new RecentValues();
   #writing: Promise<void> | undefined;
   #isLogInDoubt = false;
   /** Outcomes that need not be kept any longer: they go with the next write. */
   #forgotten: Uint8Array[] = [];
   readonly #currentKey = Buffer.allocUnsafe(9);
   readonly #olderKey = Buffer.allocUnsafe(13);
-  readonly #scratch = Buffer.allocUnsafe(SCRATCH_BYTES);
 
   constructor(options: LevelWriterOptions) {
     this.#level = options.level;
@@ -168,6 +167,7 @@ export class LevelWriter {
    * @throws StorageError when that shows at the next open only.
    */
   settleDoubt(): Promise<void> {
+    if (!this.#isLogInDoubt) return Promise.resolve();
     return this.#alone(async () => {
       if (this.#isLogInDoubt) await this.#renewLog();
     });
@@ -221,21 +221,21 @@ export class LevelWriter {
   ): number {
     let n = 0;
     if (previous !== ZERO_TID) {
-      const current = inBatch?.get(oid) ?? this.#currentOnDisk(oid, previous);
+      const current = inBatch?.get(oid) ?? this.#superseded(oid, previous);
       batch.put(olderKey(oid, current.n, this.#olderKey), current.value);
       n = current.n + 1;
     }
-    const bytes = revisionBytes(data);
-    // A batch copies what it is given. What later transactions of the same batch supersede has to stay.
-    const into = inBatch || bytes > SCRATCH_BYTES ? Buffer.allocUnsafe(bytes) : this.#scratch.subarray(0, bytes);
-    const value = encodeRevision({ oid, n, tid, data }, into);
+    const value = encodeRevision({ oid, n, tid, data });
+    this.#recent.keep(oid, value);
     inBatch?.set(oid, { n, value });
     batch.put(currentKey(oid, this.#currentKey), value);
     return n;
   }
 
   /** The revision that is superseded, as it stands on the disk. */
-  #currentOnDisk(oid: Oid, tid: Tid): { readonly n: number; readonly value: Buffer } {
+  #superseded(oid: Oid, tid: Tid): { readonly n: number; readonly value: Buffer } {
+    const recent = this.#recent.get(oid, tid);
+    if (recent) return { n: numberOfRevision(recent), value: recent };
     const value = this.#reader.currentValue(oid);
     const current = value && decodeRevision(oid, value);
     if (current?.tid !== tid) {
@@ -252,6 +252,7 @@ export class LevelWriter {
     try {
       put(batch);
     } catch (error) {
+      this.#recent.clear();
       await batch.close();
       throw error;
     }
@@ -259,6 +260,7 @@ export class LevelWriter {
       await batch.write(this.#durable && !isLazy ? SYNC : NO_SYNC);
     } catch (error) {
       this.#isLogInDoubt = true;
+      this.#recent.clear();
       throw error;
     }
   }
