@@ -8,17 +8,12 @@ import { withDatabase, withDirectory } from '../support/places.js';
 /** How many durable commits a second, by how many committers? Beside the same number of puts on bare LevelDB, in turn. */
 export async function commits(bench: Bench): Promise<void> {
   const count = bench.size(2000, 50);
-  await withDirectory(async (directory) => {
-    const bare = new ClassicLevel<Buffer, Buffer>(join(directory, 'bare'), {
-      keyEncoding: 'buffer',
-      valueEncoding: 'buffer',
-    });
-    await bare.open();
+  await withBare(async (bare) => {
     await withDatabase(async (db) => {
       const puts: number[] = [];
       const alone: number[] = [];
       await bench.samples(async () => {
-        puts.push(await perSecond(count, () => barePuts(bare, count)));
+        puts.push(await perSecond(count, () => barePuts(bare, count, true)));
         alone.push(await committed(db, 1, count));
       });
       bench.row('bare classic-level: synced puts, one after the other', '/s', puts);
@@ -33,22 +28,42 @@ export async function commits(bench: Bench): Promise<void> {
         bench.ratio('… against one committer', rates, alone, { atLeast });
       }
     });
-    await bare.close();
   });
-  await withDatabase(
-    async (db) => {
-      const rates = await bench.samples(() => committed(db, 1, count * 2));
-      bench.row('commits without sync, one object, 1 committer', '/s', rates, { atLeast: 15_000 });
-    },
-    { durable: false },
-  );
+  await withBare(async (bare) => {
+    await withDatabase(
+      async (db) => {
+        const puts: number[] = [];
+        const alone: number[] = [];
+        await bench.samples(async () => {
+          puts.push(await perSecond(count * 2, () => barePuts(bare, count * 2, false)));
+          alone.push(await committed(db, 1, count * 2));
+        });
+        bench.row('bare classic-level: puts without sync, one after the other', '/s', puts);
+        bench.row('commits without sync, one object, 1 committer', '/s', alone, { atLeast: 15_000 });
+        bench.ratio('… against the bare put', alone, puts);
+      },
+      { durable: false },
+    );
+  });
 }
 
-async function barePuts(bare: ClassicLevel<Buffer, Buffer>, count: number): Promise<void> {
+async function withBare(fn: (bare: ClassicLevel<Buffer, Buffer>) => Promise<void>): Promise<void> {
+  await withDirectory(async (directory) => {
+    const bare = new ClassicLevel<Buffer, Buffer>(join(directory, 'bare'), {
+      keyEncoding: 'buffer',
+      valueEncoding: 'buffer',
+    });
+    await bare.open();
+    await fn(bare);
+    await bare.close();
+  });
+}
+
+async function barePuts(bare: ClassicLevel<Buffer, Buffer>, count: number, sync: boolean): Promise<void> {
   const value = Buffer.alloc(160);
   for (let i = 0; i < count; i++) {
     const key = Buffer.from(`key ${i}`);
-    await bare.batch([{ type: 'put', key, value }], { sync: true });
+    await bare.batch([{ type: 'put', key, value }], { sync });
   }
 }
 
