@@ -71,9 +71,13 @@ for (const error of samples()) {
   });
 }
 
-test('every code is unique to its class', () => {
+test('every code is unique to its class, and follows from its name', () => {
   const codes = samples().map((error) => (error as BaseError).code);
   assert.equal(new Set(codes).size, codes.length);
+  for (const error of samples()) {
+    const word = error.name.replace(/Error$/, '').toUpperCase();
+    assert.equal((error as BaseError).code.replaceAll('_', ''), `ODB${word}`);
+  }
 });
 
 test('wrong arguments come back as the errors of the language', () => {

@@ -1,6 +1,6 @@
 // A thread that owns a storage and serves it to others, told by messages what to do.
 import { parentPort, workerData } from 'node:worker_threads';
-import '#src/odb/remote/index.js';
+import { recordConflictResolver } from 'holdfast/odb';
 import { LevelStorage } from '#src/odb/storage/level/level-storage.js';
 import { MemoryStorage } from '#src/odb/storage/memory-storage.js';
 import type { ConflictResolver } from '#src/odb/storage/storage.js';
@@ -8,8 +8,13 @@ import { TransformStorage } from '#src/odb/storage/transform-storage.js';
 import { hex } from '../../conformance/hex.js';
 import { concatResolver } from './resolver.js';
 
-const { path, resolves, isHex } = workerData as { path: string | undefined; resolves: boolean; isHex: boolean };
-const resolver: { conflictResolver?: ConflictResolver } = resolves ? { conflictResolver: concatResolver } : {};
+const { path, resolves, isHex } = workerData as {
+  path: string | undefined;
+  resolves: boolean | 'records';
+  isHex: boolean;
+};
+const conflictResolver: ConflictResolver = resolves === 'records' ? recordConflictResolver : concatResolver;
+const resolver = resolves ? { conflictResolver } : {};
 const plain = path === undefined ? new MemoryStorage(resolver) : await LevelStorage.open(path, resolver);
 const storage = isHex ? new TransformStorage(plain, hex) : plain;
 

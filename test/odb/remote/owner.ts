@@ -13,7 +13,8 @@ export class Owner {
     this.worker = worker;
   }
 
-  static async start(options: { path?: string; resolves?: boolean; isHex?: boolean } = {}): Promise<Owner> {
+  /** @param options.resolves whether the thread merges: texts that are added to, or `'records'` by their classes. */
+  static async start(options: { path?: string; resolves?: boolean | 'records'; isHex?: boolean } = {}): Promise<Owner> {
     const worker = new Worker(new URL('./owner-thread.js', import.meta.url), {
       workerData: { path: options.path, resolves: options.resolves ?? false, isHex: options.isHex ?? false },
     });
