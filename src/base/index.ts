@@ -1,3 +1,4 @@
+export { untilAborted } from './abort.js';
 export { InvariantError, invariant, unreachable } from './assert.js';
 export {
   asBuffer,

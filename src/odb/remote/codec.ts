@@ -26,6 +26,14 @@ export function valuePacket(type: MessageType, id: number, value: unknown): Uint
   return packet;
 }
 
+/** A packet whose body is two numbers of eight bytes: oids or tids. */
+export function pairPacket(type: MessageType, id: number, first: number, second: number): Uint8Array {
+  const packet = newPacket(type, id, 16);
+  writeUint64(packet, HEADER_BYTES, first);
+  writeUint64(packet, HEADER_BYTES + 8, second);
+  return packet;
+}
+
 /** The type of a packet; any number may come. */
 export function packetType(packet: Uint8Array): number {
   return packet[0] as number;
