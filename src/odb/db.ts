@@ -5,6 +5,7 @@ import {
   type Duration,
   durationMs,
   refuseDuringImport,
+  requireOptions,
   type Size,
   sizeBytes,
   systemRandom,
@@ -226,6 +227,7 @@ export class DB<Root extends object = Record<string, unknown>> {
    */
   open(options: OpenOptions = {}): Connection<Root> {
     if (this.#closing) throw new ConnectionStateError(`database '${this.databaseName}' was closed`);
+    requireOptions('open', options, OPEN_OPTIONS);
     const named = options.transactionManager;
     if (named !== undefined && !(named instanceof TransactionManager)) {
       throw argumentTypeError('ARG_TRANSACTION_MANAGER', `${inspect(named)} is no TransactionManager`);
@@ -393,6 +395,7 @@ export class DB<Root extends object = Record<string, unknown>> {
    * @throws StorageError while another pack is under way. ReadOnlyError. The reason of `signal`.
    */
   pack(options: DBPackOptions = {}): Promise<void> {
+    requireOptions('pack', options, PACK_OPTIONS);
     const { days = 0, signal, onProgress } = options;
     if (typeof days !== 'number' || !(days >= 0)) {
       throw argumentRangeError('ARG_DAYS', `${inspect(days)} is no number of days: give 0 or more`);
@@ -543,6 +546,9 @@ function requireFree(databaseName: string, databases: Databases): void {
     `there is a database '${databaseName}' in this collection already: give each a databaseName of its own`,
   );
 }
+
+const OPEN_OPTIONS = ['transactionManager', 'at', 'before'];
+const PACK_OPTIONS = ['days', 'before', 'signal', 'onProgress'];
 
 /** Transactions that are asked for at a time. */
 const UNDO_LOG_PAGE = 100;

@@ -594,8 +594,9 @@ export class Connection<Root extends object = Record<string, unknown>>
     const { manager, before } = opening;
     this.#loader.isPast = before !== undefined;
     this.#openedMs = this.now();
+    // Tells of a transaction that is under way, and so gives a view. Before there is one, it is the newest.
     this.#link = new BoundaryLink(manager, this);
-    if (!manager.explicit || manager.current) this.newTransaction();
+    if (!manager.current) this.newTransaction();
   }
 
   /** Calls `fn` once, when the connection is closed. */

@@ -47,7 +47,7 @@ export const transaction = {
   /** Calls `hook` after an abort. */
   addAfterAbortHook: (hook: BeforeHook, args?: readonly unknown[]): void =>
     currentManager().get().addAfterAbortHook(hook, args),
-  /** Tells `synchronizer` of every boundary from now on. */
+  /** Tells `synchronizer` of every boundary from now on; of a transaction under way at once. */
   registerSynch: (synchronizer: Synchronizer): void => currentManager().registerSynch(synchronizer),
   /** Tells it no more. */
   unregisterSynch: (synchronizer: Synchronizer): void => currentManager().unregisterSynch(synchronizer),

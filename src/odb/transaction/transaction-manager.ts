@@ -6,6 +6,7 @@ import {
   type Clock,
   delay,
   type Random,
+  requireOptions,
   retryOf,
   systemClock,
   systemRandom,
@@ -14,7 +15,7 @@ import { CommitUncertainError, CommitUnderWayError, TransactionStateError } from
 import type { Tid } from '../ids.js';
 import type { DataManager, Synchronizer } from './data-manager.js';
 import type { Savepoint } from './savepoint.js';
-import { Transaction } from './transaction.js';
+import { requireMethods, Transaction } from './transaction.js';
 
 /** Options of {@link TransactionManager}. */
 export interface TransactionManagerOptions {
@@ -42,6 +43,10 @@ export interface Attempt {
   run<T>(fn: () => T | Promise<T>): Promise<T | undefined>;
 }
 
+const SYNCHRONIZER_METHODS: readonly (keyof Synchronizer)[] = ['newTransaction', 'beforeCompletion', 'afterCompletion'];
+const MANAGER_OPTIONS = ['explicit', 'clock', 'random'];
+const RUN_OPTIONS = ['retries', 'note', 'signal'];
+
 const BACKOFF_MAX_MS = 250;
 const LATER_STEP_MS = 200;
 const LATER_MAX_MS = 5000;
@@ -61,6 +66,7 @@ export class TransactionManager {
   };
 
   constructor(options: TransactionManagerOptions = {}) {
+    requireOptions('TransactionManager', options, MANAGER_OPTIONS);
     this.explicit = options.explicit ?? false;
     this.#clock = options.clock ?? systemClock;
     this.#random = options.random ?? systemRandom;
@@ -149,9 +155,11 @@ export class TransactionManager {
     this.get().setExtendedInfo(name, value);
   }
 
-  /** Tells `synchronizer` of every boundary from now on; of a transaction under way at once. */
+  /** Tells `synchronizer` of every boundary from now on; of a transaction under way at once. @throws TypeError (`ARG_SYNCHRONIZER`). */
   registerSynch(synchronizer: Synchronizer): void {
+    requireMethods('ARG_SYNCHRONIZER', synchronizer, SYNCHRONIZER_METHODS);
     this.#synchronizers.add(synchronizer);
+    if (this.#current) synchronizer.newTransaction(this.#current);
   }
 
   /** Tells it no more. */
@@ -171,6 +179,7 @@ export class TransactionManager {
    */
   async run<T>(fn: () => T | Promise<T>, options: RunOptions = {}): Promise<T> {
     requireFunction(fn);
+    requireOptions('run', options, RUN_OPTIONS);
     const { retries = 3 } = options;
     if (!(retries >= 0))
       throw argumentRangeError('ARG_RETRIES', `${inspect(retries)} retries: give a number, 0 or more`);
@@ -184,8 +193,13 @@ export class TransactionManager {
     return (result as { value: T }).value;
   }
 
-  /** Up to `count` tries, each to be used with `attempt.run(fn)`; ends after the first that commits. */
+  /**
+   * Up to `count` tries, each to be used with `attempt.run(fn)`; ends after the first that commits.
+   *
+   * @throws RangeError (`ARG_RETRIES`), with the first step.
+   */
   async *attempts(count = 4, options: Pick<RunOptions, 'signal'> = {}): AsyncGenerator<Attempt, void, void> {
+    if (!(count >= 1)) throw argumentRangeError('ARG_RETRIES', `${inspect(count)} attempts: give a number, 1 or more`);
     for (let number = 1; ; number++) {
       let failure: { error: unknown; isFinal: boolean } | undefined;
       let done = false;
@@ -260,6 +274,7 @@ export async function isolate<T>(
   fn: (manager: TransactionManager) => T | Promise<T>,
   options?: TransactionManagerOptions,
 ): Promise<T> {
+  requireFunction(fn);
   const manager = new TransactionManager(options);
   try {
     return await manager.enter(() => fn(manager));

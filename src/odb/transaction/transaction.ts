@@ -95,6 +95,9 @@ export class Transaction {
 
   /** Sets the user that is stored with the transaction. */
   setUser(name: string, path = '/'): void {
+    if (typeof name !== 'string' || typeof path !== 'string') {
+      throw argumentTypeError('ARG_USER', `${inspect([name, path])} are no name and path of a user: give texts`);
+    }
     this.#user = `${path} ${name}`;
   }
 
@@ -103,8 +106,9 @@ export class Transaction {
     this.#extension[name] = value;
   }
 
-  /** Adds a participant. @throws TransactionFailedError. CommitUnderWayError. */
+  /** Adds a participant. @throws TransactionFailedError. CommitUnderWayError. TypeError (`ARG_PARTICIPANT`). */
   join(participant: DataManager): void {
+    requireMethods('ARG_PARTICIPANT', participant, PARTICIPANT_METHODS);
     this.#requireUsable('join');
     this.#participants.push(participant);
     // A savepoint made before the participant joined: rolling back to it takes all that the participant did.
@@ -155,22 +159,22 @@ export class Transaction {
 
   /** Calls `hook` before the commit begins, in order; it may change objects and add hooks. */
   addBeforeCommitHook(hook: BeforeHook, args: readonly unknown[] = []): void {
-    this.#beforeCommit.push({ fn: hook as Hook['fn'], args });
+    this.#beforeCommit.push(hookOf(hook, args));
   }
 
   /** Calls `hook(success, ...args)` once the commit succeeded or failed. */
   addAfterCommitHook(hook: AfterCommitHook, args: readonly unknown[] = []): void {
-    this.#afterCommit.push({ fn: hook as Hook['fn'], args });
+    this.#afterCommit.push(hookOf(hook, args));
   }
 
   /** Calls `hook` before an abort (not before a failed commit's). */
   addBeforeAbortHook(hook: BeforeHook, args: readonly unknown[] = []): void {
-    this.#beforeAbort.push({ fn: hook as Hook['fn'], args });
+    this.#beforeAbort.push(hookOf(hook, args));
   }
 
   /** Calls `hook` after an abort. */
   addAfterAbortHook(hook: BeforeHook, args: readonly unknown[] = []): void {
-    this.#afterAbort.push({ fn: hook as Hook['fn'], args });
+    this.#afterAbort.push(hookOf(hook, args));
   }
 
   /**
@@ -389,12 +393,35 @@ export class Transaction {
   }
 }
 
+/** @throws TypeError (`ARG_FUNCTION`). */
+function hookOf(fn: unknown, args: readonly unknown[]): Hook {
+  if (typeof fn !== 'function') throw argumentTypeError('ARG_FUNCTION', `${inspect(fn)} is no function to be called`);
+  return { fn: fn as Hook['fn'], args };
+}
+
 /** An abort waits for nobody: what a hook does later is its own business. */
 function callInAbort({ fn, args }: Hook): void {
   const pending = fn(...args);
   if (pending instanceof Promise) {
     pending.catch((error: unknown) => logger.error('a hook of an aborted transaction failed', error));
   }
+}
+
+const PARTICIPANT_METHODS: readonly (keyof DataManager)[] = [
+  'sortKey',
+  'abort',
+  'tpcBegin',
+  'commit',
+  'tpcVote',
+  'tpcFinish',
+  'tpcAbort',
+];
+
+/** @throws TypeError with the code. */
+export function requireMethods<T extends object>(code: string, object: T, methods: readonly (keyof T)[]): void {
+  const missing = methods.find((name) => typeof object?.[name] !== 'function');
+  if (missing === undefined) return;
+  throw argumentTypeError(code, `${inspect(object, { depth: 0 })} has no method ${String(missing)}`);
 }
 
 function underWay(what: string): CommitUnderWayError {

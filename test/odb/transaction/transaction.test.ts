@@ -360,6 +360,22 @@ test('synchronizers are told of each boundary once, with an explicit manager too
   }
 });
 
+test('a synchronizer that is registered while a transaction is under way is told of it at once', () => {
+  const told: unknown[] = [];
+  const synchronizer: Synchronizer = {
+    newTransaction: (each) => void told.push(each),
+    beforeCompletion: () => {},
+    afterCompletion: () => {},
+  };
+  manager.registerSynch(synchronizer);
+  manager.unregisterSynch(synchronizer);
+  assert.deepEqual(told, []);
+  const transaction = manager.begin();
+  manager.registerSynch(synchronizer);
+  assert.deepEqual(told, [transaction]);
+  manager.unregisterSynch(synchronizer);
+});
+
 test('an explicit manager wants begin, and once only', async () => {
   const explicit = new TransactionManager({ explicit: true });
   for (const wrong of [() => explicit.get(), () => explicit.join(new Participant('p')), () => explicit.abort()]) {
