@@ -55,6 +55,7 @@ export class Scheduler implements Clock {
   #skewMs = 0;
   #latestMs = START_MS;
   #steps = 0;
+  readonly #outside = new Set<Promise<unknown>>();
 
   constructor(seed: number, options: { readonly isPrinted?: boolean } = {}) {
     this.random = seededRandom(seed);
@@ -122,6 +123,16 @@ export class Scheduler implements Clock {
     return new Promise((resolve) => this.defer(label, resolve));
   }
 
+  /** What waits for the machine, and not for a task: the step in which it begins ends after it. */
+  async outside<T>(work: Promise<T>): Promise<T> {
+    this.#outside.add(work);
+    try {
+      return await work;
+    } finally {
+      this.#outside.delete(work);
+    }
+  }
+
   get steps(): number {
     return this.#steps;
   }
@@ -139,7 +150,10 @@ export class Scheduler implements Clock {
     this.pass(this.chance(0.2) ? this.random.next() * 2 : 0.01);
     task.run();
     // Every promise that can settle without a further task has, once the event loop comes round.
-    await new Promise((resolve) => setImmediate(resolve));
+    do {
+      await Promise.allSettled(this.#outside);
+      await new Promise((resolve) => setImmediate(resolve));
+    } while (this.#outside.size > 0);
     return true;
   }
 

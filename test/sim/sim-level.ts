@@ -15,6 +15,8 @@ export interface Faults {
   readFails: number;
   /** A small file cannot be synced. */
   fileSyncFails: number;
+  /** Files of blobs cannot be made, or made durable. */
+  filesFail: number;
   /** There is no room. */
   isFull: boolean;
 }
@@ -28,9 +30,13 @@ export function noFaults(): Faults {
     compactionFails: 0,
     readFails: 0,
     fileSyncFails: 0,
+    filesFail: 0,
     isFull: false,
   };
 }
+
+/** What ends all at once. */
+export type End = 'process' | 'machine';
 
 /** How the disk breaks its promises, to show that the checkers notice. */
 export type Lie =
@@ -95,10 +101,10 @@ export class LevelFiles {
     this.#isTorn = false;
   }
 
-  /** The process ended, or the machine: of what was not synced, the beginning is there, up to some record. */
-  crash(): void {
+  /** The process ended: all is there that was written. The machine went down: of what was not synced, a beginning is, up to some record. */
+  crash(end: End): void {
     const records = this.#log.filter(({ isHidden }) => !isHidden);
-    const kept = this.#scheduler.below(records.length + 1);
+    const kept = end === 'process' ? records.length : this.#scheduler.below(records.length + 1);
     this.#keep(records.slice(0, kept));
     const broken = records[kept];
     if (broken && this.#lie() === 'half') {

@@ -1,4 +1,3 @@
-import { inspect } from 'node:util';
 import { argumentRangeError } from '../../base/index.js';
 import { SerializationError } from '../errors.js';
 import { registerInternal } from '../serialize/registry.js';
@@ -21,14 +20,8 @@ export class PersistentList<T = unknown> extends ManagedPersistent implements It
     return this.#items.length;
   }
 
-  /** Shortens the list, or lengthens it with `undefined`. @throws RangeError (`ARG_LENGTH`). */
+  /** Shortens the list, or lengthens it with `undefined`. */
   set length(length: number) {
-    if (!Number.isInteger(length) || length < 0 || length > 0xffff_ffff) {
-      throw argumentRangeError(
-        'ARG_LENGTH',
-        `${inspect(length)} is no length of a list: give a whole number, 0 or more`,
-      );
-    }
     this.writable();
     const { length: before } = this.#items;
     this.#items.length = length;

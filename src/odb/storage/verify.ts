@@ -2,7 +2,7 @@ import { BaseError } from '../../base/index.js';
 import { POSKeyError } from '../errors.js';
 import type { Oid, Tid } from '../ids.js';
 import { measureFile, requireContent } from './blob/blob-file.js';
-import { blobOf } from './blob/blob-info.js';
+import { type BlobInfo, blobOf } from './blob/blob-info.js';
 import { OidSet } from './pack/oid-set.js';
 import { prefetched } from './prefetched.js';
 import type { Storage } from './storage.js';
@@ -16,8 +16,8 @@ export interface Problem {
 
 /** What a verification needs to know besides. */
 export interface Verification extends VerifyOptions {
-  /** Has the contents of blobs. */
-  readonly storage: Pick<Storage, 'loadBlob'>;
+  /** Reads the content of a blob. @throws CorruptionError where it is not the one of the record. */
+  readonly checkContent: (oid: Oid, info: BlobInfo) => Promise<void>;
 }
 
 /** How far a verification is. */
@@ -39,7 +39,9 @@ export type CurrentReferences = readonly [oid: Oid, references: Iterable<Oid>];
 
 /** Reads all that a storage has, through its contract. */
 export async function* verifyByReading(storage: Storage, wanted: VerifyOptions): AsyncGenerator<Problem> {
-  const options = { ...wanted, storage };
+  const checkContent = async (oid: Oid, info: BlobInfo) =>
+    requireContent(oid, info, await measureFile(await storage.loadBlob(oid, info), wanted.signal));
+  const options = { ...wanted, checkContent };
   const oids = new OidSet();
   const tally = new Tally('transactions', options);
   try {
@@ -129,7 +131,7 @@ export async function* recordProblems(
   oid: Oid,
   tid: Tid,
   data: Uint8Array,
-  { references, storage, signal }: Verification,
+  { references, checkContent }: Verification,
 ): AsyncGenerator<Problem, Iterable<Oid>> {
   let referenced: Iterable<Oid> = [];
   try {
@@ -140,7 +142,7 @@ export async function* recordProblems(
   const info = blobOf(data);
   if (!info) return referenced;
   try {
-    requireContent(oid, info, await measureFile(await storage.loadBlob(oid, info), signal));
+    await checkContent(oid, info);
   } catch (error) {
     yield problemOf(error, { oid, tid });
   }

@@ -1,18 +1,8 @@
-import {
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmdirSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
-import { chmod, constants, copyFile, link, open, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Logger } from '../../../base/index.js';
 import { FormatVersionError, StorageError } from '../../errors.js';
 import type { Oid } from '../../ids.js';
+import { type BlobFiles, isMissing, machineFiles } from './blob-files.js';
 import { type BlobInfo, isBlobId } from './blob-info.js';
 
 const logger = new Logger('holdfast.storage');
@@ -63,17 +53,25 @@ export class BlobStore {
   readonly folder: string;
   /** Where files that are to become contents are made, on the same file system. */
   readonly temporaryDirectory: string;
+  readonly #files: BlobFiles;
   readonly #pending: string;
   /** Contents that open transactions count on, and how many. */
   readonly #claims = new Map<string, number>();
   readonly #removals = new Set<Promise<void>>();
+  /**
+   * Folders that are known to be durable, with all above them; but for those of single blobs. Of one that is found that is not known: who
+   * made it may have been killed.
+   */
+  readonly #durable = new Set<string>();
   #isMade: boolean;
+  #making: Promise<void> | undefined;
 
-  private constructor(folder: string) {
+  private constructor(folder: string, files: BlobFiles) {
     this.folder = folder;
+    this.#files = files;
     this.temporaryDirectory = join(folder, TEMPORARY);
     this.#pending = join(folder, PENDING);
-    this.#isMade = existsSync(join(folder, MARKER));
+    this.#isMade = files.exists(join(folder, MARKER));
   }
 
   /**
@@ -82,10 +80,10 @@ export class BlobStore {
    * @param folder absolute
    * @throws FormatVersionError for a layout of a later version. StorageError for a folder that is not ours.
    */
-  static open(folder: string): BlobStore {
-    const store = new BlobStore(folder);
-    if (store.#isMade) checkMarker(folder);
-    else requireOurs(folder);
+  static open(folder: string, files: BlobFiles = machineFiles): BlobStore {
+    const store = new BlobStore(folder, files);
+    if (store.#isMade) checkMarker(folder, files);
+    else requireOurs(folder, files);
     return store;
   }
 
@@ -95,13 +93,13 @@ export class BlobStore {
   }
 
   /** Bytes of a content; `undefined` when it is not there. */
-  async sizeOf(blob: StoredBlob): Promise<number | undefined> {
-    try {
-      return (await stat(this.pathOf(blob))).size;
-    } catch (error) {
-      if (isMissing(error)) return undefined;
-      throw error;
-    }
+  sizeOf(blob: StoredBlob): Promise<number | undefined> {
+    return this.#files.sizeOf(this.pathOf(blob));
+  }
+
+  /** Size and checksum of a content, as read. @throws Errors of the file system. The reason of `signal`. */
+  measure(path: string, signal: AbortSignal | undefined): Promise<{ readonly size: number; readonly crc: number }> {
+    return this.#files.measure(path, signal);
   }
 
   /**
@@ -121,7 +119,7 @@ export class BlobStore {
       }
       await this.#make();
       const mark = join(this.#pending, `${oid}-${info.id}`);
-      writeFileSync(mark, '');
+      this.#files.writeText(mark, '');
       await this.#put(blob, info, file);
       return this.#placed(blob, mark);
     } catch (error) {
@@ -134,13 +132,13 @@ export class BlobStore {
     return {
       settle: async () => {
         this.#unclaim(blob);
-        if (mark !== undefined) await rm(mark, { force: true });
+        if (mark !== undefined) await this.#files.removeFile(mark);
       },
       takeBack: async () => {
         this.#unclaim(blob);
         if (mark === undefined || this.#claims.has(keyOf(blob))) return;
         this.#remove(blob);
-        await rm(mark, { force: true });
+        await this.#files.removeFile(mark);
       },
       leave: () => this.#unclaim(blob),
     };
@@ -148,36 +146,30 @@ export class BlobStore {
 
   async #put(blob: StoredBlob, info: BlobInfo, file: string): Promise<void> {
     const draft = join(this.temporaryDirectory, `${info.id}.new`);
+    const files = this.#files;
     try {
-      await linkOrCopy(file, draft);
-      const handle = await open(draft, 'r');
-      try {
-        const { size } = await handle.stat();
-        if (size !== info.size) {
-          throw new StorageError(
-            `the file ${file} has ${size} bytes, and was to be stored as ${info.size}: it was changed`,
-          );
-        }
-        await handle.sync();
-      } finally {
-        await handle.close();
+      await files.linkOrCopy(file, draft);
+      const size = await files.seal(draft, info.size);
+      if (size !== info.size) {
+        throw new StorageError(
+          `the file ${file} has ${size} bytes, and was to be stored as ${info.size}: it was changed`,
+        );
       }
-      await chmod(draft, 0o444);
       const folder = this.#folderOf(blob.oid);
       for (;;) {
-        const made = mkdirSync(folder, { recursive: true });
+        files.makeFolder(folder);
         try {
-          renameSync(draft, join(folder, blob.id));
+          files.move(draft, join(folder, blob.id));
         } catch (error) {
           // The folder of a blob goes with its last content, which may have been now.
-          if (isMissing(error) && existsSync(draft)) continue;
+          if (isMissing(error) && files.exists(draft)) continue;
           throw error;
         }
-        await syncFolders(folder, made);
+        await this.#syncNames(folder);
         return;
       }
     } finally {
-      await rm(draft, { force: true });
+      await files.removeFile(draft);
     }
   }
 
@@ -193,17 +185,18 @@ export class BlobStore {
   #remove(blob: StoredBlob): void {
     const aside = join(this.temporaryDirectory, `${blob.id}.old`);
     try {
-      renameSync(this.pathOf(blob), aside);
+      this.#files.move(this.pathOf(blob), aside);
     } catch (error) {
       if (!isMissing(error)) logger.warning(`the content ${blob.id} could not be removed`, error);
       return;
     }
     try {
-      rmdirSync(this.#folderOf(blob.oid));
+      this.#files.removeEmptyFolder(this.#folderOf(blob.oid));
     } catch {
       // It has other contents.
     }
-    const removal: Promise<void> = rm(aside, { force: true })
+    const removal: Promise<void> = this.#files
+      .removeFile(aside)
       .catch((error: unknown) => logger.warning(`the content ${blob.id} could not be removed`, error))
       .finally(() => this.#removals.delete(removal));
     this.#removals.add(removal);
@@ -216,12 +209,12 @@ export class BlobStore {
 
   /** The ids of the contents that a blob has. */
   idsOf(oid: Oid): readonly string[] {
-    return namesIn(this.#folderOf(oid)).filter(isBlobId);
+    return this.#files.names(this.#folderOf(oid)).filter(isBlobId);
   }
 
   /** The blobs that have contents. */
   *oids(): Generator<Oid> {
-    for (const count of namesIn(this.folder)) {
+    for (const count of this.#files.names(this.folder)) {
       if (/^[1-5]$/.test(count)) yield* this.#oidsBelow(join(this.folder, count), Number(count), '');
     }
   }
@@ -229,7 +222,7 @@ export class BlobStore {
   *#oidsBelow(folder: string, groups: number, digits: string): Generator<Oid> {
     if (groups === 0) yield Number.parseInt(digits, 16) as Oid;
     else {
-      for (const name of namesIn(folder)) {
+      for (const name of this.#files.names(folder)) {
         if (/^[0-9a-f]{3}$/.test(name)) yield* this.#oidsBelow(join(folder, name), groups - 1, digits + name);
       }
     }
@@ -250,7 +243,7 @@ export class BlobStore {
    */
   recover(isNamed: (blob: StoredBlob) => boolean | 'maybe'): void {
     if (!this.#isMade) return;
-    for (const name of namesIn(this.#pending)) {
+    for (const name of this.#files.names(this.#pending)) {
       const [oid, id = ''] = name.split('-');
       if (isBlobId(id)) {
         const blob = { oid: Number(oid) as Oid, id };
@@ -262,23 +255,49 @@ export class BlobStore {
         }
         if (!answer) this.#remove(blob);
       }
-      rmSync(join(this.#pending, name), { force: true });
+      this.#files.remove(join(this.#pending, name));
     }
-    for (const name of namesIn(this.temporaryDirectory)) {
-      rmSync(join(this.temporaryDirectory, name), { recursive: true, force: true });
+    for (const name of this.#files.names(this.temporaryDirectory)) {
+      this.#files.remove(join(this.temporaryDirectory, name));
     }
   }
 
+  /** Ordering: nobody's content is taken for durable before the marker is, whoever made it. */
   async #make(): Promise<void> {
-    if (this.#isMade) return;
-    mkdirSync(this.temporaryDirectory, { recursive: true });
-    mkdirSync(this.#pending, { recursive: true });
-    const draft = join(this.folder, `${MARKER}.new`);
-    // Ordering: the marker comes last, so that where it stands everything else has to be.
-    writeFileSync(draft, `${JSON.stringify({ format: FORMAT, version: VERSION })}\n`, { flush: true });
-    renameSync(draft, join(this.folder, MARKER));
-    this.#isMade = true;
-    await syncFolders(this.folder, this.folder);
+    if (this.#durable.has(this.folder)) return;
+    this.#making ??= this.#makeFolders().finally(() => {
+      this.#making = undefined;
+    });
+    await this.#making;
+  }
+
+  async #makeFolders(): Promise<void> {
+    if (!this.#isMade) {
+      const files = this.#files;
+      files.makeFolder(this.temporaryDirectory);
+      files.makeFolder(this.#pending);
+      const draft = join(this.folder, `${MARKER}.new`);
+      // Ordering: the marker comes last, so that where it stands everything else has to be.
+      files.writeText(draft, `${JSON.stringify({ format: FORMAT, version: VERSION })}\n`, { durable: true });
+      files.move(draft, join(this.folder, MARKER));
+      this.#isMade = true;
+    }
+    await this.#files.syncFolder(this.folder);
+    await this.#files.syncFolder(dirname(this.folder));
+    this.#durable.add(this.folder);
+  }
+
+  /** Makes the names in the folder of a blob durable, and that of the folder, and those of the folders above it. */
+  async #syncNames(folder: string): Promise<void> {
+    await this.#files.syncFolder(folder);
+    const above: string[] = [];
+    for (let each = dirname(folder); ; each = dirname(each)) {
+      await this.#files.syncFolder(each);
+      // Ordering: that a folder is there does not make it durable: another who made it may be about to sync its name, or have failed to.
+      if (this.#durable.has(each)) break;
+      above.push(each);
+    }
+    for (const each of above) this.#durable.add(each);
   }
 
   #claim(blob: StoredBlob): void {
@@ -298,48 +317,10 @@ function keyOf({ oid, id }: StoredBlob): string {
   return `${oid}-${id}`;
 }
 
-/** Gives a file a second name; copies it where that cannot be, since the two stand on different file systems. */
-export async function linkOrCopy(from: string, to: string): Promise<void> {
-  try {
-    await link(from, to);
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT') throw error;
-    await copyFile(from, to, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
-  }
-}
-
-function namesIn(folder: string): string[] {
-  try {
-    return readdirSync(folder);
-  } catch (error) {
-    if (isMissing(error)) return [];
-    throw error;
-  }
-}
-
-function isMissing(error: unknown): boolean {
-  return (error as NodeJS.ErrnoException).code === 'ENOENT';
-}
-
-/** Makes the names in a folder durable, and those of the folders above it that were made with it, the topmost being `made`. */
-async function syncFolders(folder: string, made: string | undefined): Promise<void> {
-  const top = made === undefined ? folder : dirname(made);
-  for (let each = folder; ; each = dirname(each)) {
-    const handle = await open(each, 'r');
-    try {
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    if (each === top || each === dirname(each)) return;
-  }
-}
-
-function checkMarker(folder: string): void {
+function checkMarker(folder: string, files: BlobFiles): void {
   let marker: { readonly format?: unknown; readonly version?: unknown };
   try {
-    marker = JSON.parse(readFileSync(join(folder, MARKER), 'utf8')) as typeof marker;
+    marker = JSON.parse(files.readText(join(folder, MARKER))) as typeof marker;
   } catch (error) {
     throw new StorageError(`${folder} is no folder of blobs: its ${MARKER} cannot be read (${String(error)})`);
   }
@@ -356,8 +337,8 @@ function checkMarker(folder: string): void {
 /** Crash: the marker comes last. */
 const LEFT_OVER = new Set([TEMPORARY, PENDING, `${MARKER}.new`]);
 
-function requireOurs(folder: string): void {
-  const foreign = namesIn(folder).filter((name) => !LEFT_OVER.has(name));
+function requireOurs(folder: string, files: BlobFiles): void {
+  const foreign = files.names(folder).filter((name) => !LEFT_OVER.has(name));
   if (foreign.length === 0) return;
   throw new StorageError(
     `${folder} is no folder of blobs: it has no ${MARKER}, but contains ${foreign.slice(0, 3).join(', ')}; move it away`,

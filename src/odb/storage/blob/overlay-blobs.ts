@@ -3,8 +3,9 @@ import { join } from 'node:path';
 import { POSKeyError, StorageError } from '../../errors.js';
 import type { Oid } from '../../ids.js';
 import type { Storage } from '../storage.js';
+import { linkOrCopy } from './blob-files.js';
 import type { BlobInfo } from './blob-info.js';
-import { linkOrCopy, type PlacedBlob } from './blob-store.js';
+import type { PlacedBlob } from './blob-store.js';
 import type { BlobKeeper, BlobRequest } from './storage-blobs.js';
 
 /** A content that transactions under way are about to store. */

@@ -74,6 +74,11 @@ export class StorageBlobs implements BlobKeeper {
     return this.#store.pathOf(blob);
   }
 
+  /** Reads a content. @throws CorruptionError where it is not the one of the record. As `load`. The reason of `signal`. */
+  async check(oid: Oid, info: BlobInfo, signal: AbortSignal | undefined): Promise<void> {
+    requireContent(oid, info, await this.#store.measure(await this.load(oid, info), signal));
+  }
+
   #missing(oid: Oid, { id }: BlobInfo): Error {
     if (!this.#kept(oid).has(id)) return new POSKeyError(oid, 'the blob has no such content, or it was packed away');
     return new CorruptionError(`the content of blob oid ${oid} is lost; restore the database from a copy`, { oid });

@@ -1,3 +1,5 @@
+import type { BlobFiles } from '../blob/blob-files.js';
+
 /*
  * Where a database on disk touches the disk. The machine's is in `directory.ts`; a simulation brings its own, which forgets what was not
  * synced.
@@ -21,6 +23,8 @@ export interface HeldDirectory {
   readonly levelFolder: string;
   /** Where the contents of blobs are kept; without it there are none. */
   readonly blobFolder?: string;
+  /** How the files there are reached. Default: as files of the machine. */
+  readonly blobFiles?: BlobFiles;
   readonly isNew: boolean;
   /** Opens the LevelDB in it. */
   openLevel(options: LevelOptions): Promise<Level>;

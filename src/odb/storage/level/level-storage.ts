@@ -3,7 +3,7 @@ import { CorruptionError, POSKeyError, StorageError } from '../../errors.js';
 import { MAX_TID, type Oid, type Tid, tidFromDate, ZERO_TID } from '../../ids.js';
 import { OID_BLOCK_COUNT, OUTCOME_AGE_MAX_MS, SNAPSHOT_AGE_MAX_MS } from '../../limits.js';
 import { BaseStorage, type BaseStorageOptions } from '../base-storage.js';
-import { blobOf } from '../blob/blob-info.js';
+import { type BlobInfo, blobOf } from '../blob/blob-info.js';
 import { BlobStore } from '../blob/blob-store.js';
 import type { StorageBlobs } from '../blob/storage-blobs.js';
 import type { AcceptedTransaction } from '../commit-coordinator.js';
@@ -138,7 +138,8 @@ export class LevelStorage extends BaseStorage {
       level = await openDirectory(directory, options);
       lastCommit = new LastCommitFile(directory.openFile(LAST_COMMIT), options.clock ?? systemClock);
       oids = new OidFile(directory.openFile(OIDS), { durable: options.durable ?? true });
-      const blobStore = directory.blobFolder === undefined ? undefined : BlobStore.open(directory.blobFolder);
+      const blobStore =
+        directory.blobFolder === undefined ? undefined : BlobStore.open(directory.blobFolder, directory.blobFiles);
       const recovered = await recover({ level, name: directory.path, isReadOnly, lastCommit: lastCommit.read() });
       if (options.durable === false) lastCommit.clear();
       if (directory.isNew) directory.mark();
@@ -332,7 +333,8 @@ export class LevelStorage extends BaseStorage {
   }
 
   protected override verifyRecords(options: VerifyOptions): AsyncGenerator<Problem> {
-    return verifyLevel(this.#level, this.#reader, { ...options, storage: this });
+    const checkContent = (oid: Oid, info: BlobInfo) => (this.#blobs as StorageBlobs).check(oid, info, options.signal);
+    return verifyLevel(this.#level, this.#reader, { ...options, checkContent });
   }
 
   /** The number of oids handed out: an upper bound. */
