@@ -94,7 +94,7 @@ brokenTest(
     const [commitId] = commitIds as [Uint8Array];
     await assert.rejects(broken.until(broken.storage.outcome(commitId)), StorageError);
     scheduler.forget();
-    disk.crash();
+    disk.crash('machine');
     await broken.open();
     const found = broken.db.open({ transactionManager: new TransactionManager() }).root['name'];
     const outcome = await broken.until(broken.storage.outcome(commitId));

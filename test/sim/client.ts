@@ -1,8 +1,10 @@
+import { pipeline } from 'node:stream/promises';
 import {
   ConflictError,
   type Connection,
   type DataManager,
   type Persistent,
+  PersistentBlob,
   POSKeyError,
   type Savepoint,
   type Tid,
@@ -19,13 +21,17 @@ import {
   accountText,
   CELLS,
   COUNTERS,
+  contentFor,
   Node,
   type Root,
+  SHELVES,
+  type Shelf,
   type SimDB,
   SLOTS,
   TREE_KEYS,
 } from './objects.js';
 import type { Scheduler } from './scheduler.js';
+import type { SimFiles } from './sim-files.js';
 
 /** The part of a simulation that lasts from one opening of the database to its end. */
 export interface Life {
@@ -35,6 +41,8 @@ export interface Life {
   readonly db: SimDB;
   /** All transactions, of all lives. */
   readonly history: Observed[];
+  /** Where the contents of blobs are read. */
+  readonly files: SimFiles;
   /** Whether clients come to their end. */
   isEnding: boolean;
   /** Whether the database is being closed, under whoever still uses it. */
@@ -42,7 +50,16 @@ export interface Life {
 }
 
 /** Codes of errors that a transaction can meet through no fault of anybody's. */
-const REFUSALS = new Set(['ODB_CONFLICT', 'ODB_READ_CONFLICT', 'ODB_UNDO', 'ODB_POS_KEY', 'ODB_READ_ONLY']);
+const REFUSALS = new Set([
+  'ODB_CONFLICT',
+  'ODB_READ_CONFLICT',
+  'ODB_UNDO',
+  'ODB_POS_KEY',
+  'ODB_READ_ONLY',
+  // The content of a blob could not be put into its place.
+  'EIO',
+  'ENOSPC',
+]);
 
 class Refused extends Error {
   readonly code = 'SIM_REFUSED';
@@ -87,6 +104,7 @@ export class Client {
     await this.#audit(this.#root);
     await this.#lookAround(this.#root, 1);
     for (const slot of this.#root.slots) this.#walk(slot.node);
+    for (const [i, shelf] of this.#root.shelves.entries()) await this.#readShelf(i, shelf);
     this.#current.ceiling = this.#life.ledger.lastTid;
     await this.#count();
     await this.#commit(0);
@@ -253,7 +271,7 @@ export class Client {
   }
 
   async #act(): Promise<void> {
-    switch (this.#scheduler.below(13)) {
+    switch (this.#scheduler.below(15)) {
       case 0:
       case 1:
         return this.#transfer();
@@ -273,6 +291,9 @@ export class Client {
       case 10:
       case 11:
         return this.#graph();
+      case 12:
+      case 13:
+        return this.#shelve();
       default:
         return this.#look();
     }
@@ -397,6 +418,38 @@ export class Client {
     this.#set(`slot ${i}`, slot.stamp);
   }
 
+  // ---------------------------------------------------------------- blobs
+
+  async #readShelf(i: number, shelf: Shelf): Promise<void> {
+    const { stamp, blob } = shelf;
+    if (this.#current.effects.some(({ key }) => key === `shelf ${i}`)) return;
+    this.#read(`shelf ${i}`, stamp);
+    if (!blob) return;
+    const path = await blob.committed();
+    const content = this.#life.files.read(path);
+    if (!content?.equals(contentFor(stamp))) {
+      const found = content === undefined ? 'nothing' : `${content.length} bytes, not ${contentFor(stamp).length}`;
+      throw new CheckFailed('durability', `the content of ${stamp} was read in ${this.#current.name}: ${found}`);
+    }
+  }
+
+  /** Reads a blob, and writes it, puts another in its place, or takes it away. */
+  async #shelve(): Promise<void> {
+    const i = this.#scheduler.below(SHELVES);
+    const shelf = this.#root.shelves[i] as Shelf;
+    await this.#readShelf(i, shelf);
+    await this.#step();
+    const stamp = this.#stamp();
+    const { blob } = shelf;
+    if (blob && this.#scheduler.chance(0.4)) await this.#scheduler.outside(written(blob, contentFor(stamp)));
+    else if (blob && this.#scheduler.chance(0.2)) shelf.blob = undefined;
+    else shelf.blob = new PersistentBlob(contentFor(stamp));
+    shelf.stamp = stamp;
+    this.#set(`shelf ${i}`, stamp);
+  }
+
+  // ---------------------------------------------------------------- the graph
+
   #node(): Node {
     this.#current.hasNewNodes = true;
     const node = new Node();
@@ -459,15 +512,22 @@ export class Client {
       if (connection.root.accounts !== undefined) {
         await this.#audit(connection.root);
         await this.#lookAround(connection.root);
+        for (const [i, shelf] of connection.root.shelves.entries()) await this.#readShelf(i, shelf);
       }
     } catch (error) {
       const { code } = error as { code?: string };
       const isGone = at < ledger.horizon && (code === 'ODB_POS_KEY' || error instanceof ConflictError);
-      if (!isGone && !this.#life.isClosing) throw error;
+      const isUnread = code === 'EIO';
+      if (!isGone && !isUnread && !this.#life.isClosing) throw error;
       this.#scheduler.note(`${name} is gone`);
     }
     connection.close();
   }
+}
+
+/** Writes the content of a blob. */
+async function written(blob: PersistentBlob, content: Buffer): Promise<void> {
+  await pipeline([content], blob.open('w'));
 }
 
 /** Whether an undo of it can be followed: what was put into a queue is not taken out again, and no node that others may have taken up is unmade. */

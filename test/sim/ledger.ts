@@ -10,12 +10,17 @@ import {
   type Tid,
   tidFromDate,
 } from 'holdfast/odb';
+import { crc32 } from '#src/base/index.js';
 import { OUTCOME_AGE_MAX_MS, SNAPSHOT_AGE_MAX_MS } from '#src/odb/limits.js';
+import { blobOf } from '#src/odb/storage/blob/blob-info.js';
+import type { BlobStore } from '#src/odb/storage/blob/blob-store.js';
 import type { LevelStorage } from '#src/odb/storage/level/level-storage.js';
 import { OpenSnapshots } from '#src/odb/storage/open-snapshots.js';
 import { OidSet } from '#src/odb/storage/pack/oid-set.js';
 import { type Checker, CheckFailed } from './check-failed.js';
 import type { Scheduler } from './scheduler.js';
+import type { SimFiles } from './sim-files.js';
+import type { End } from './sim-level.js';
 
 /** Classes whose records a merge may have made: what is committed need not be what was stored. */
 const MERGED_CLASS = /^holdfast\./;
@@ -93,8 +98,15 @@ export class Ledger {
   #packsEnded = 0;
   #packsBeside = 0;
 
-  constructor(scheduler: Scheduler, keepMs: number | undefined) {
+  /** The contents of blobs. */
+  readonly #files: SimFiles;
+  #blobs!: BlobStore;
+  /** Contents may be there that no revision names: the next pack that comes to its end takes them. */
+  #mayHaveOrphans = false;
+
+  constructor(scheduler: Scheduler, files: SimFiles, keepMs: number | undefined) {
     this.#scheduler = scheduler;
+    this.#files = files;
     this.#keepMs = keepMs;
   }
 
@@ -129,8 +141,10 @@ export class Ledger {
   // ---------------------------------------------------------------- listening
 
   /** Listens to what a storage is asked for, and to what it tells: before anybody else does. */
-  listen(storage: LevelStorage): void {
-    const { tpcBegin, store, undo, commit, tpcVote, tpcFinish, newOid, pack, keepSnapshots, close } = storage;
+  listen(storage: LevelStorage, blobs: BlobStore): void {
+    this.#blobs = blobs;
+    const { tpcBegin, store, storeBlob, undo, commit, tpcVote, tpcFinish, newOid, pack, keepSnapshots, close } =
+      storage;
     this.#isClosing = false;
     this.#snapshots = new OpenSnapshots();
     storage.keepSnapshots = (oldest) => {
@@ -164,6 +178,10 @@ export class Ledger {
     storage.store = (transaction, oid, serial, data) => {
       this.#intent(transaction).stores.set(oid, data);
       store.call(storage, transaction, oid, serial, data);
+    };
+    storage.storeBlob = (transaction, oid, serial, data, file) => {
+      this.#intent(transaction).stores.set(oid, data);
+      storeBlob.call(storage, transaction, oid, serial, data, file);
     };
     storage.undo = (transaction, tid) => {
       this.#intent(transaction).isUndo = true;
@@ -269,6 +287,7 @@ export class Ledger {
     for (const [oid, data] of records) {
       const revisions = this.#revisions.get(oid);
       const revision = { tid, ...contentOf(data), isKnown: !this.#isClosing };
+      this.#checkContent(oid, tid, data);
       if (intent.isRestored) {
         this.#gone.delete(oid);
         this.#restored.set(oid, tid);
@@ -279,6 +298,12 @@ export class Ledger {
   }
 
   // ---------------------------------------------------------------- after a crash
+
+  /** Everything has ended at once. */
+  crashed(end: End): void {
+    // A process that ends leaves its marks of what was under way; of a machine that goes down, some may be lost.
+    if (end === 'machine') this.#mayHaveOrphans = true;
+  }
 
   /** Checks what was found at open: all that was published, whole; and of the rest, whole transactions that were asked for. */
   async checkRecovered(storage: LevelStorage): Promise<void> {
@@ -308,6 +333,7 @@ export class Ledger {
       this.#fail('durability', `the last transaction is ${storage.lastTransaction()}, and was ${this.lastTid}`);
     }
     await this.#checkOutcomes(storage);
+    if (!this.#mayHaveOrphans) this.checkOrphans();
   }
 
   #found(
@@ -394,6 +420,32 @@ export class Ledger {
       }
     }
     if (!sameBytes(found, data)) this.#fail('durability', `oid ${oid} at ${tid} reads otherwise than before`);
+    this.#checkContent(oid, tid, data);
+  }
+
+  // ---------------------------------------------------------------- blobs
+
+  /** The content that a record names has to stand in its place. */
+  #checkContent(oid: Oid, tid: Tid, data: Uint8Array | undefined): void {
+    const info = blobOf(data);
+    if (!info) return;
+    const content = this.#files.read(this.#blobs.pathOf({ oid, id: info.id }));
+    if (content?.length === info.size && crc32(content) === info.crc) return;
+    this.#fail(
+      'durability',
+      `the content of blob oid ${oid} at ${tid} is ${content ? 'not what it was' : 'not there'}`,
+    );
+  }
+
+  /** What never became part of the database must not stay. */
+  checkOrphans(): void {
+    for (const oid of this.#blobs.oids()) {
+      const named = new Set((this.#revisions.get(oid) ?? []).map(({ data }) => blobOf(data)?.id));
+      for (const id of this.#blobs.idsOf(oid)) {
+        if (!named.has(id))
+          this.#fail('durability', `the content ${id} of oid ${oid} is there, and nobody committed it`);
+      }
+    }
   }
 
   /** Reads everything that has to be there. */

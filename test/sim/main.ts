@@ -44,7 +44,8 @@ async function runMany(first: number, count: number): Promise<void> {
 
   const give = (worker: Worker) => {
     running.delete(worker);
-    if (next >= first + count) return void worker.terminate();
+    // What it has made goes with it, in order.
+    if (next >= first + count) return worker.postMessage('end');
     running.set(worker, { seed: next, sinceMs: performance.now() });
     worker.postMessage(next++);
   };

@@ -1,4 +1,13 @@
-import { BTree, CompositeQueue, type DB, Length, Persistent, PersistentQueue, persistable } from 'holdfast/odb';
+import {
+  BTree,
+  CompositeQueue,
+  type DB,
+  Length,
+  Persistent,
+  type PersistentBlob,
+  PersistentQueue,
+  persistable,
+} from 'holdfast/odb';
 
 /** An account of the bank; each change of it has a stamp of its own. */
 export class Account extends Persistent {
@@ -17,13 +26,19 @@ export class Slot extends Persistent {
   node: Node | undefined = undefined;
 }
 
+/** Holds a blob, whose content the stamp tells. */
+export class Shelf extends Persistent {
+  stamp = '';
+  blob: PersistentBlob | undefined = undefined;
+}
+
 /** A node of the graph. */
 export class Node extends Persistent {
   label = '';
   kids: Node[] = [];
 }
 
-persistable('simulation', import.meta, { Account, Cell, Slot, Node });
+persistable('simulation', import.meta, { Account, Cell, Slot, Shelf, Node });
 
 /** What the root holds. */
 export interface Root {
@@ -31,6 +46,7 @@ export interface Root {
   accounts: Account[];
   cells: Cell[];
   slots: Slot[];
+  shelves: Shelf[];
   counters: Length[];
   tree: BTree<number, string>;
   queue: CompositeQueue<string>;
@@ -43,6 +59,7 @@ export const ACCOUNTS = 5;
 export const ACCOUNT_BALANCE = 100;
 export const CELLS = 5;
 export const SLOTS = 4;
+export const SHELVES = 3;
 export const COUNTERS = 2;
 /** Keys of the tree are below this; it begins with the even ones, which is more than a leaf holds. */
 export const TREE_KEYS = 220;
@@ -50,6 +67,11 @@ export const TREE_KEYS = 220;
 /** How an account reads. */
 export function accountText({ balance, stamp }: Account): string {
   return `${balance} ${stamp}`;
+}
+
+/** The content of the blob on a shelf with this stamp: some are larger than others. */
+export function contentFor(stamp: string): Buffer {
+  return Buffer.alloc(1 + ((stamp.length * 37 + stamp.charCodeAt(stamp.length - 1) * 101) % 3000), `${stamp}; `);
 }
 
 /** Makes an object with these fields. */
@@ -73,6 +95,10 @@ export function populate(root: Root): Map<string, string> {
   root.slots = row(SLOTS, (i) => {
     texts.set(`slot ${i}`, 'new');
     return made(new Slot(), { stamp: 'new' });
+  });
+  root.shelves = row(SHELVES, (i) => {
+    texts.set(`shelf ${i}`, 'new');
+    return made(new Shelf(), { stamp: 'new' });
   });
   root.counters = row(COUNTERS, (i) => {
     texts.set(`counter ${i}`, '0');

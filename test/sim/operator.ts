@@ -18,6 +18,8 @@ const TOLD = new Set([
   'ABORT_ERR',
   'LEVEL_READ',
   'LEVEL_DATABASE_NOT_OPEN',
+  'EIO',
+  'ENOSPC',
 ]);
 
 /** Packs, lets time pass, breaks the disk, reads old revisions, closes: whatever else happens to a database. */
@@ -124,6 +126,7 @@ export class Operator {
       'readFails',
       'isFull',
       'fileSyncFails',
+      'filesFail',
     ] as const);
     scheduler.note(`from now on ${what}`);
     if (what === 'isFull') faults.isFull = true;

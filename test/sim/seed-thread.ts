@@ -12,7 +12,11 @@ export interface SeedOutcome {
 
 const { steps } = workerData as { readonly steps: number };
 
-parentPort?.on('message', async (seed: number) => {
+parentPort?.on('message', async (seed: number | 'end') => {
+  if (seed === 'end') {
+    parentPort?.close();
+    return;
+  }
   let outcome: SeedOutcome;
   try {
     outcome = { seed, report: await simulate(seed, { steps }) };

@@ -1,8 +1,11 @@
+import { BlobStore } from '#src/odb/storage/blob/blob-store.js';
 import type { Disk, HeldDirectory, LevelOptions, SmallFile } from '#src/odb/storage/level/disk.js';
 import type { Scheduler } from './scheduler.js';
-import { type Faults, LevelFiles, type Lie, noFaults, SimLevel } from './sim-level.js';
+import { SimFiles } from './sim-files.js';
+import { type End, type Faults, LevelFiles, type Lie, noFaults, SimLevel } from './sim-level.js';
 
 const PATH = '/sim/test.fs';
+const BLOB_FOLDER = `${PATH}/blobs`;
 const ROOM_BYTES = 1024 ** 3;
 
 /** A small file: what it holds, and what a crash may leave instead. */
@@ -20,12 +23,15 @@ export class SimDisk implements Disk {
   readonly #scheduler: Scheduler;
   readonly #levelFiles: LevelFiles;
   readonly #files = new Map<string, FileState>();
+  /** The contents of blobs. */
+  readonly blobs: SimFiles;
   #isMarked = false;
   #isHeld = false;
 
   constructor(scheduler: Scheduler) {
     this.#scheduler = scheduler;
     this.#levelFiles = new LevelFiles(scheduler, () => this.lie);
+    this.blobs = new SimFiles(scheduler, this.faults, PATH);
   }
 
   hold(): HeldDirectory {
@@ -37,6 +43,8 @@ export class SimDisk implements Disk {
     return {
       path: PATH,
       levelFolder: `${PATH}/level`,
+      blobFolder: BLOB_FOLDER,
+      blobFiles: this.blobs,
       isNew,
       openLevel: (options) => this.#openLevel(options),
       openFile: (name) => this.#openFile(name),
@@ -92,13 +100,20 @@ export class SimDisk implements Disk {
     };
   }
 
+  /** The contents as a database finds them that is opened now. */
+  blobStore(): BlobStore {
+    return BlobStore.open(BLOB_FOLDER, this.blobs);
+  }
+
   /** The machine goes down, or the process: what was held is let go. */
-  crash(): void {
+  crash(end: End): void {
     this.#isHeld = false;
-    this.#levelFiles.crash();
+    this.#levelFiles.crash(end);
+    if (end === 'machine') this.blobs.crash();
     for (const file of this.#files.values()) {
       const versions = [file.durable, ...file.written];
-      file.durable = this.lie === 'oids' ? file.durable : this.#scheduler.pick(versions);
+      const left = end === 'process' ? versions.at(-1) : this.#scheduler.pick(versions);
+      if (this.lie !== 'oids') file.durable = left as Buffer;
       file.written = [];
     }
     Object.assign(this.faults, noFaults());

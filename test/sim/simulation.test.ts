@@ -1,15 +1,18 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Oid } from 'holdfast/odb';
+import { BlobStore } from '#src/odb/storage/blob/blob-store.js';
+import { StorageBlobs } from '#src/odb/storage/blob/storage-blobs.js';
 import { LevelPack } from '#src/odb/storage/level/level-pack.js';
 import type { LevelStorage } from '#src/odb/storage/level/level-storage.js';
 import { Marking } from '#src/odb/storage/pack/marking.js';
 import type { Checker } from './check-failed.js';
+import { SimFiles } from './sim-files.js';
 import type { Lie } from './sim-level.js';
 import { SimulationFailed, type SimulationOptions, simulate } from './simulation.js';
 
 /** Seeds that once found something, and some that did not. */
-const SEEDS = [4, 5, 8, 9, 11, 30, 43, 115, 223];
+const SEEDS = [4, 5, 8, 9, 11, 30, 43, 75, 115, 223];
 /** So many seeds a broken database may get by with. */
 const CANARY_SEEDS = 80;
 
@@ -162,6 +165,25 @@ test('noticed: a pack that removes what was restored since it was decided', asyn
       return sweep.call(this, before, decide, () => true);
     };
   await replaced(LevelPack.prototype, 'sweep', deciding, () => bites({}, PACK_CHECKERS));
+});
+
+test('noticed: a content of a blob that is named before it is durable', async () => {
+  const hasty = (): SimFiles['seal'] => (_path, size) => Promise.resolve(size);
+  await replaced(SimFiles.prototype, 'seal', hasty, () => bites({}, ['durability']));
+});
+
+test('noticed: contents of blobs that were never committed, and stay', async () => {
+  const idle = () => () => undefined;
+  await replaced(StorageBlobs.prototype, 'recover', idle, () => bites({}, ['durability']));
+});
+
+test('noticed: a pack that takes the contents of former revisions', async () => {
+  const forgetful = (retain: BlobStore['retain']): BlobStore['retain'] =>
+    function (this: BlobStore, oid, isKept) {
+      let kept = 0;
+      retain.call(this, oid, (id) => isKept(id) && kept++ === 0);
+    };
+  await replaced(BlobStore.prototype, 'retain', forgetful, () => bites({}, ['durability', 'errors']));
 });
 
 function currentSerial(storage: LevelStorage, oid: Oid) {

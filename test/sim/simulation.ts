@@ -99,7 +99,7 @@ class Simulation {
     this.#disk.lie = options.lie;
     const [keep, keepMs] = this.#scheduler.pick(HISTORIES);
     this.#keep = keep;
-    this.#ledger = new Ledger(this.#scheduler, keepMs);
+    this.#ledger = new Ledger(this.#scheduler, this.#disk.blobs, keepMs);
     this.#ledger.onCommitted = (description, tid) => this.#committed(description, tid);
   }
 
@@ -155,9 +155,11 @@ class Simulation {
 
   #crash(): void {
     this.#crashes++;
-    this.#scheduler.note('everything ends');
+    const end = this.#scheduler.chance(0.4) ? 'process' : 'machine';
+    this.#scheduler.note(`the ${end} ends`);
     this.#scheduler.forget();
-    this.#disk.crash();
+    this.#disk.crash(end);
+    this.#ledger.crashed(end);
   }
 
   #life: Life | undefined;
@@ -186,7 +188,9 @@ class Simulation {
     );
     scheduler.note(`opened at ${storage.lastTransaction()}`);
     this.#options.sabotage?.(storage);
-    this.#ledger.listen(storage);
+    // Contents that are to be stored are files of the machine.
+    Object.defineProperty(storage, 'temporaryDirectory', { value: undefined });
+    this.#ledger.listen(storage, this.#disk.blobStore());
     await this.#ledger.checkRecovered(storage);
     this.#ledger.checkAll(storage);
     const db = await DB.open<Root>(storage, { cacheSize: scheduler.pick([20, 10_000]), poolSize: 3 });
@@ -195,6 +199,7 @@ class Simulation {
       ledger: this.#ledger,
       storage,
       db,
+      files: this.#disk.blobs,
       history: this.#history,
       isEnding: this.#isLast,
       isClosing: false,
