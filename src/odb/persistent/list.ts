@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import { argumentRangeError } from '../../base/index.js';
 import { SerializationError } from '../errors.js';
 import { registerInternal } from '../serialize/registry.js';
@@ -20,8 +21,14 @@ export class PersistentList<T = unknown> extends ManagedPersistent implements It
     return this.#items.length;
   }
 
-  /** Shortens the list, or lengthens it with `undefined`. */
+  /** Shortens the list, or lengthens it with `undefined`. @throws RangeError (`ARG_LENGTH`). */
   set length(length: number) {
+    if (!Number.isInteger(length) || length < 0 || length > 0xffff_ffff) {
+      throw argumentRangeError(
+        'ARG_LENGTH',
+        `${inspect(length)} is no length of a list: give a whole number, 0 or more`,
+      );
+    }
     this.writable();
     const { length: before } = this.#items;
     this.#items.length = length;

@@ -185,6 +185,15 @@ test('setting the length shortens, or lengthens with undefined and no holes', ()
     list.map((each) => each ?? 0),
     [1, 0, 0],
   );
+  for (const wrong of [-1, 0.5, Number.NaN, 2 ** 32]) {
+    assert.throws(
+      () => {
+        list.length = wrong;
+      },
+      { name: 'RangeError', code: 'ARG_LENGTH' },
+    );
+  }
+  assert.equal(list.length, 3);
 });
 
 test('a list can be extended by itself', () => {

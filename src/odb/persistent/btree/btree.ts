@@ -1,6 +1,6 @@
 import { registerInternal } from '../../serialize/registry.js';
 import { Bucket } from './bucket.js';
-import { fillFrom } from './bulk.js';
+import { fillFrom, notFilled } from './bulk.js';
 import type { Key, KeyOf, KeysAlone } from './keys.js';
 import { mergeBuckets } from './merge.js';
 import { type LeafNode, type LeafState, NODE } from './node.js';
@@ -22,8 +22,10 @@ import { OrderedMap } from './ordered-map.js';
  * ```
  */
 export class BTree<K extends Key = Key, V = unknown> extends OrderedMap<K, V> {
-  constructor() {
+  /** An empty one; one with entries is made by `BTree.from`. */
+  constructor(nothing?: undefined) {
     super(growth as TreeGrowth<K, V>);
+    if (nothing !== undefined) throw notFilled('BTree');
   }
 
   /** A new tree with these entries, in any order; the last of equal keys wins. Fastest where the keys ascend. */

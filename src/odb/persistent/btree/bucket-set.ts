@@ -1,5 +1,5 @@
 import { registerInternal } from '../../serialize/registry.js';
-import { fillFrom, keysAsEntries } from './bulk.js';
+import { fillFrom, keysAsEntries, notFilled } from './bulk.js';
 import type { Key, KeyOf, KeysAlone } from './keys.js';
 import { mergeBuckets } from './merge.js';
 import type { LeafState } from './node.js';
@@ -12,8 +12,10 @@ import { OrderedSet } from './ordered-set.js';
  * Two transactions that change it merge, if they touch different keys and neither empties it.
  */
 export class BucketSet<K extends Key = Key> extends OrderedSet<K> {
-  constructor() {
+  /** An empty one; one with entries is made by `BucketSet.from`. */
+  constructor(nothing?: undefined) {
     super(undefined);
+    if (nothing !== undefined) throw notFilled('BucketSet');
   }
 
   /** A new set of these keys, in any order. */

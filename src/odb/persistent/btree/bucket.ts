@@ -1,5 +1,5 @@
 import { registerInternal } from '../../serialize/registry.js';
-import { fillFrom } from './bulk.js';
+import { fillFrom, notFilled } from './bulk.js';
 import type { Key, KeyOf, KeysAlone } from './keys.js';
 import { mergeBuckets } from './merge.js';
 import type { LeafState } from './node.js';
@@ -12,8 +12,10 @@ import { OrderedMap } from './ordered-map.js';
  * Two transactions that change it merge, if they touch different keys and neither empties it.
  */
 export class Bucket<K extends Key = Key, V = unknown> extends OrderedMap<K, V> {
-  constructor() {
+  /** An empty one; one with entries is made by `Bucket.from`. */
+  constructor(nothing?: undefined) {
     super(undefined);
+    if (nothing !== undefined) throw notFilled('Bucket');
   }
 
   /** A new bucket with these entries, in any order; the last of equal keys wins. */

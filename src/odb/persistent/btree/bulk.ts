@@ -1,9 +1,27 @@
-import { argumentRangeError } from '../../../base/index.js';
+import { inspect } from 'node:util';
+import { argumentRangeError, argumentTypeError } from '../../../base/index.js';
 import { compareKeys, type Key, ownKey } from './keys.js';
 import type { NodeTree } from './node-tree.js';
 import { OrderedCollection } from './ordered-collection.js';
 
 type Entry<K, V> = readonly [K, V];
+
+/** What a constructor throws that is given entries, and would begin empty. */
+export function notFilled(cls: string): TypeError {
+  return argumentTypeError('ARG_ENTRIES', `new ${cls} makes an empty one: use ${cls}.from(…), or load`);
+}
+
+/** @throws TypeError (`ARG_ENTRIES`) for what cannot be walked over. */
+export function requireIterable(source: unknown): void {
+  if (source !== undefined && source !== null && typeof Object(source)[Symbol.iterator] === 'function') return;
+  throw argumentTypeError('ARG_ENTRIES', `${inspect(source, { depth: 0 })} is nothing that can be walked over`);
+}
+
+/** @throws TypeError (`ARG_ENTRIES`) for what is no pair. */
+export function requireEntry(entry: unknown): void {
+  if (typeof entry === 'object' && entry !== null) return;
+  throw argumentTypeError('ARG_ENTRIES', `${inspect(entry)} is no pair of a key and a value`);
+}
 
 /**
  * Fills an empty collection with entries whose keys ascend. Nothing is changed if it throws.
@@ -14,8 +32,11 @@ export function loadAscending<K, V>(tree: NodeTree<K, V>, entries: Iterable<Entr
   if (tree.firstLeaf().keys.length > 0) {
     throw argumentRangeError('ARG_NOT_EMPTY', 'load fills empty collections: use update for one that has keys already');
   }
+  requireIterable(entries);
   const collected = new Ascending(tree);
-  for (const [key, value] of entries) {
+  for (const entry of entries) {
+    requireEntry(entry);
+    const [key, value] = entry;
     if (collected.push(key, value)) continue;
     throw argumentRangeError(
       'ARG_NOT_ASCENDING',
@@ -27,9 +48,12 @@ export function loadAscending<K, V>(tree: NodeTree<K, V>, entries: Iterable<Entr
 
 /** Fills a new collection with entries in any order, the last of equal keys winning; as fast as `load` as long as they ascend. */
 export function fillFrom<K, V>(tree: NodeTree<K, V>, entries: Iterable<Entry<K, V>>): void {
+  requireIterable(entries);
   const collected = new Ascending(tree);
   let isAscending = true;
-  for (const [key, value] of entries) {
+  for (const entry of entries) {
+    requireEntry(entry);
+    const [key, value] = entry;
     if (isAscending) {
       if (collected.push(key, value)) continue;
       isAscending = false;
@@ -71,13 +95,18 @@ class Ascending<K, V> {
 /** The keys of a collection or of anything else, ascending, each once. */
 export function sortedKeys<K extends Key>(source: OrderedCollection<K, unknown> | Iterable<K>): Iterable<K> {
   if (source instanceof OrderedCollection) return source.keys();
+  requireIterable(source);
   const keys = [...source].map(ownKey).sort(compareKeys);
   return keys.filter((key, i) => i === 0 || compareKeys(keys[i - 1], key) !== 0);
 }
 
 /** Entries in any order as ascending ones, the last of equal keys winning. */
 export function sortedEntries<K extends Key, V>(source: Iterable<Entry<K, V>>): Iterable<Entry<K, V>> {
-  const entries = [...source].map(([key, value]) => [ownKey(key), value] as const);
+  requireIterable(source);
+  const entries = [...source].map((entry) => {
+    requireEntry(entry);
+    return [ownKey(entry[0]), entry[1]] as const;
+  });
   // The sort is stable: of equal keys the last one stays last.
   entries.sort(([a], [b]) => compareKeys(a, b));
   return entries.filter(([key], i) => {
@@ -87,6 +116,7 @@ export function sortedEntries<K extends Key, V>(source: Iterable<Entry<K, V>>): 
 }
 
 export function* keysAsEntries<K, V>(keys: Iterable<K>): Generator<Entry<K, V>> {
+  requireIterable(keys);
   for (const key of keys) yield [key, undefined as V];
 }
 

@@ -1,4 +1,12 @@
-import { keysAsEntries, loadAscending, mergeWalk, sortedEntries, sortedKeys } from './bulk.js';
+import {
+  keysAsEntries,
+  loadAscending,
+  mergeWalk,
+  requireEntry,
+  requireIterable,
+  sortedEntries,
+  sortedKeys,
+} from './bulk.js';
 import { type Key, search } from './keys.js';
 import type { TreeGrowth } from './node-tree.js';
 import { OrderedCollection, TREE } from './ordered-collection.js';
@@ -83,9 +91,13 @@ export abstract class OrderedMap<K extends Key, V> extends OrderedCollection<K, 
     return entry;
   }
 
-  /** Sets many entries, in any order. */
+  /** Sets many entries, in any order. @throws TypeError (`ARG_ENTRIES`), once those before are set. */
   update(entries: Iterable<readonly [K, V]>): void {
-    for (const [key, value] of entries) this.set(key, value);
+    requireIterable(entries);
+    for (const entry of entries) {
+      requireEntry(entry);
+      this.set(entry[0], entry[1]);
+    }
   }
 
   /**

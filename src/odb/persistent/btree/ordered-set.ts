@@ -1,4 +1,4 @@
-import { keysAsEntries, loadAscending, mergeWalk, sortedKeys, type Wanted } from './bulk.js';
+import { keysAsEntries, loadAscending, mergeWalk, requireIterable, sortedKeys, type Wanted } from './bulk.js';
 import { type Key, search } from './keys.js';
 import type { TreeGrowth } from './node-tree.js';
 import { OrderedCollection, TREE } from './ordered-collection.js';
@@ -67,6 +67,7 @@ export abstract class OrderedSet<K extends Key> extends OrderedCollection<K, und
 
   /** Adds many keys, in any order. */
   update(keys: Iterable<K>): void {
+    requireIterable(keys);
     for (const key of keys) this.add(key);
   }
 

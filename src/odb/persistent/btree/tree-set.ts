@@ -1,6 +1,6 @@
 import { registerInternal } from '../../serialize/registry.js';
 import { BucketSet } from './bucket-set.js';
-import { fillFrom, keysAsEntries } from './bulk.js';
+import { fillFrom, keysAsEntries, notFilled } from './bulk.js';
 import type { Key, KeyOf, KeysAlone } from './keys.js';
 import { mergeBuckets } from './merge.js';
 import { type LeafNode, type LeafState, NODE } from './node.js';
@@ -16,8 +16,10 @@ import { OrderedSet } from './ordered-set.js';
  * splits or empties it.
  */
 export class TreeSet<K extends Key = Key> extends OrderedSet<K> {
-  constructor() {
+  /** An empty one; one with entries is made by `TreeSet.from`. */
+  constructor(nothing?: undefined) {
     super(growth as TreeGrowth<K, undefined>);
+    if (nothing !== undefined) throw notFilled('TreeSet');
   }
 
   /** A new set of these keys, in any order. Fastest where they ascend. */

@@ -232,3 +232,39 @@ for (const [what, cls, state, message] of damages) {
     );
   });
 }
+
+test('entries that are given to a constructor are refused, rather than passed over', () => {
+  for (const cls of [BTree, Bucket, TreeSet, BucketSet] as unknown as (new (
+    entries?: unknown,
+  ) => unknown)[]) {
+    for (const entries of [[['a', 1]], [], new Map(), null]) {
+      assert.throws(() => new cls(entries), { name: 'TypeError', code: 'ARG_ENTRIES' }, cls.name);
+    }
+  }
+});
+
+test('what cannot be walked over, and what is no pair, are refused with a code, and change nothing', () => {
+  const entries = { name: 'TypeError', code: 'ARG_ENTRIES' };
+  for (const [, make] of maps) {
+    for (const wrong of [undefined, null, 5, {}, [5], ['ab', null].slice(1)] as never[]) {
+      const map = make();
+      assert.throws(() => map.update(wrong), entries);
+      assert.throws(() => map.load(wrong), entries);
+      assert.throws(() => BTree.from(wrong), entries);
+      assert.throws(() => map.union(wrong), entries);
+      assert.ok(map.isEmpty);
+    }
+    assert.throws(() => make().intersection(5 as never), entries);
+  }
+  for (const [, make] of sets) {
+    const set = make();
+    for (const wrong of [undefined, null, 5, {}] as never[]) {
+      assert.throws(() => set.update(wrong), entries);
+      assert.throws(() => set.load(wrong), entries);
+      assert.throws(() => TreeSet.from(wrong), entries);
+      assert.throws(() => set.union(wrong), entries);
+      assert.throws(() => set.isSubsetOf(wrong), entries);
+    }
+    assert.ok(set.isEmpty);
+  }
+});
