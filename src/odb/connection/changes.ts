@@ -237,16 +237,21 @@ export class Changes {
   /** Takes everything back: changed objects become ghosts, added ones lose their place. */
   abort(): void {
     for (const object of this.#changed) this.#takeBack(object);
-    for (const [oid, object] of this.#added) {
-      this.#cache.remove(oid);
-      this.#disown(object);
-    }
+    for (const [oid, object] of this.#added) this.#disown(oid, object);
     for (const [oid, record] of this.#temporary?.entries() ?? []) this.#takeBackSaved(oid, record, undefined);
     this.forget();
   }
 
-  #disown(object: Persistent): void {
-    disown(object);
+  /** Takes a new object's place away. It stays usable with its values, which may be in the temporary store alone. */
+  #disown(oid: Oid, object: Persistent): void {
+    try {
+      disown(object);
+    } catch (error) {
+      // Its class refuses the state that was saved. Everything else is taken back all the same.
+      logger.error(`${describe(object)} was new, and cannot be given its values back`, error);
+    }
+    // Ordering: it may just have been loaded, for the last time.
+    this.#cache.remove(oid);
     reclaimDraft(object);
   }
 
@@ -303,13 +308,10 @@ export class Changes {
   ): void {
     for (const [oid, object] of this.#added) {
       if (added.has(oid)) continue;
-      // The object stays usable with its values, which may be in the temporary store alone.
-      object._p_activate();
+      this.#disown(oid, object);
       this.#added.delete(oid);
       this.#reached.delete(object);
       this.#changed.delete(object);
-      this.#cache.remove(oid);
-      this.#disown(object);
     }
     for (const object of this.#changed) this.#cache.revert(object);
     this.#changed.clear();

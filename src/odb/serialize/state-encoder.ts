@@ -408,6 +408,8 @@ export class StateEncoder {
         { path },
       );
     }
+    if ('_p_oid' in value)
+      throw this.#refused(value, 'it is a persistent object, and these are plain data: give its oid');
     const base = builtinBase(prototype);
     if (base !== '') {
       throw this.#refused(

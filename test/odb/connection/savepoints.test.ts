@@ -3,12 +3,15 @@ import { test } from 'node:test';
 import {
   DB,
   InvalidSavepointRollbackError,
+  type LogRecord,
   type Oid,
   Persistent,
   PersistentMapping,
+  POSKeyError,
   persistable,
   type SerializationError,
   type StorageTransaction,
+  setLogSink,
   type Tid,
   TransactionFailedError,
   transaction,
@@ -196,6 +199,77 @@ bankTest('a savepoint is void once its transaction has ended, however that was, 
   connection.close();
 });
 
+bankTest(
+  'after an abort, or a rollback, nothing is found under the oids of what was new, also if it was not in memory',
+  async (db) => {
+    const connection = db.open();
+    const { ada } = connection.root;
+    for (const end of ['abort', 'rollback']) {
+      const savepoint = transaction.savepoint();
+      const eve = new Account('Eve');
+      ada.friend = eve;
+      transaction.savepoint();
+      const oid = Number(eve._p_oid);
+      connection.cacheMinimize();
+      assert.equal(eve._p_state, 'ghost');
+      if (end === 'abort') transaction.abort();
+      else savepoint.rollback();
+      assert.deepEqual([eve._p_oid, eve.owner], [undefined, 'Eve']);
+      assert.throws(() => connection.get(oid), POSKeyError);
+      transaction.abort();
+    }
+    connection.close();
+  },
+);
+
+/** Can be told to refuse its state. */
+class Fickle extends Persistent {
+  static refuses = false;
+  value = 1;
+
+  override setState(state: unknown): void {
+    if (Fickle.refuses) throw new Error('not this one');
+    super.setState(state);
+  }
+}
+
+bankTest(
+  'an abort takes everything back, though the class of something new refuses the state that was saved',
+  async (db) => {
+    const connection = db.open();
+    const { ada, bob } = connection.root;
+    const [fickle, eve] = [new Fickle(), new Account('Eve')];
+    connection.add(fickle);
+    connection.add(eve);
+    ada.deposit(1);
+    const savepoint = transaction.savepoint();
+    const later = new Fickle();
+    connection.add(later);
+    bob.deposit(1);
+    transaction.savepoint();
+    connection.cacheMinimize();
+    const told: LogRecord[] = [];
+    const sink = setLogSink((record) => told.push(record));
+    Fickle.refuses = true;
+    try {
+      savepoint.rollback();
+      assert.deepEqual([ada.balance, bob.balance], [1, 0]);
+      transaction.abort();
+    } finally {
+      Fickle.refuses = false;
+      setLogSink(sink);
+    }
+    assert.deepEqual([ada.balance, bob.balance, eve._p_jar, eve.owner], [0, 0, undefined, 'Eve']);
+    assert.ok(
+      told.length === 2 && told.every(({ message }) => /^a?.*Fickle.* cannot be given its values back$/.test(message)),
+    );
+    ada.deposit(5);
+    await transaction.commit();
+    assert.equal(await db.transaction(({ root }) => root.ada.balance), 5);
+    connection.close();
+  },
+);
+
 /** Changes itself while it is written. */
 class Stamped extends Persistent {
   writes = 0;
@@ -206,7 +280,7 @@ class Stamped extends Persistent {
     return super.getState();
   }
 }
-persistable('test.savepoints', import.meta, { Stamped });
+persistable('test.savepoints', import.meta, { Fickle, Stamped });
 
 bankTest('a class that changes its object while it is written does not have it written twice', async (db) => {
   const connection = db.open() as unknown as { root: { it: Stamped } } & ReturnType<typeof db.open>;

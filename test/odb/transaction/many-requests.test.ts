@@ -105,6 +105,10 @@ test('extended information that cannot be stored fails the commit by its path', 
     });
     manager.abort();
     assert.equal(connection.root.value, undefined);
+    connection.root.value = 1;
+    manager.setExtendedInfo('root', connection.get(0));
+    await assert.rejects(manager.commit(), /extension\.root: .*it is a persistent object/s);
+    manager.abort();
   });
   connection.close();
   await db.close();
