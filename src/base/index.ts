@@ -18,6 +18,7 @@ export { argumentRangeError, argumentTypeError, BaseError, type ErrorFacts, type
 export { importingDefinitions, refuseDuringImport } from './import-guard.js';
 export { LockFile, LockFileHeldError, type LockHolder } from './lock-file.js';
 export { Logger, type LogLevel, type LogRecord, type LogSink, setLogLevel, setLogSink } from './logger.js';
+export { type Machine, thisMachine } from './machine.js';
 export { Mutex } from './mutex.js';
 export { requireOptions } from './options.js';
 export { type Random, seededRandom, systemRandom } from './random.js';

@@ -1,7 +1,7 @@
-import { linkSync, readFileSync, realpathSync, renameSync, rmSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
-import { hostname } from 'node:os';
+import { linkSync, readFileSync, realpathSync, renameSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { BaseError, type Retry } from './error.js';
+import { type Machine, thisMachine } from './machine.js';
 
 /** Who holds a lock file. */
 export interface LockHolder {
@@ -52,10 +52,10 @@ export class LockFile {
    *
    * @throws LockFileHeldError when another process, or this one, holds it. Errors of the file system.
    */
-  static acquire(path: string): LockFile {
+  static acquire(path: string, machine: Machine = thisMachine): LockFile {
     // Two spellings of one path are one lock.
     const real = join(realpathSync(dirname(path)), basename(path));
-    const mine = thisProcess();
+    const mine = holderOn(machine);
     const text = `${JSON.stringify(mine)}\n`;
     // What is written has to be there at once: a reader must never see half of it.
     const draft = `${real}.${mine.pid}.${Math.random().toString(36).slice(2)}`;
@@ -71,7 +71,7 @@ export class LockFile {
         const found = readText(real);
         if (found === undefined) continue;
         const holder = parseHolder(found);
-        if (holder && !isStale(holder)) throw new LockFileHeldError(real, holder);
+        if (holder && !isStale(holder, machine)) throw new LockFileHeldError(real, holder);
         takeAway(real, found);
       }
     } finally {
@@ -80,10 +80,10 @@ export class LockFile {
   }
 
   /** Who holds the lock at `path`; `undefined` when nobody does. */
-  static holder(path: string): LockHolder | undefined {
+  static holder(path: string, machine: Machine = thisMachine): LockHolder | undefined {
     const text = readText(path);
     const holder = text === undefined ? undefined : parseHolder(text);
-    return holder && !isStale(holder) ? holder : undefined;
+    return holder && !isStale(holder, machine) ? holder : undefined;
   }
 
   /** Gives the lock up. Doing so twice does nothing. */
@@ -138,47 +138,13 @@ function takeAway(path: string, expected: string): void {
   unlinkSync(aside);
 }
 
-function isStale(holder: LockHolder): boolean {
-  const mine = thisProcess();
-  if (holder.host !== mine.host) return false;
-  if (holder.bootId !== mine.bootId) return true;
-  return startTimeOf(holder.pid) !== holder.startTime;
+function isStale(holder: LockHolder, machine: Machine): boolean {
+  if (holder.host !== machine.host) return false;
+  if (holder.bootId !== machine.bootId) return true;
+  return machine.startTimeOf(holder.pid) !== holder.startTime;
 }
 
-let identity: LockHolder | undefined;
-
-function thisProcess(): LockHolder {
-  identity ??= {
-    host: hostname(),
-    bootId: bootId(),
-    pid: process.pid,
-    startTime: startTimeOf(process.pid) ?? 'unknown',
-  };
-  return identity;
-}
-
-function bootId(): string {
-  try {
-    return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
-  } catch {
-    // Elsewhere than on Linux: a boot is told by nothing better than the kernel's start, which nobody offers. Pids must do.
-    return 'unknown';
-  }
-}
-
-/** Start time of a process; `undefined` when there is no such process. */
-function startTimeOf(pid: number): string | undefined {
-  try {
-    // The name of the command, in parentheses, may contain anything; the start time is the 20th field after it.
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
-  } catch {
-    if (statSync('/proc/self', { throwIfNoEntry: false })) return undefined;
-  }
-  try {
-    process.kill(pid, 0);
-    return 'unknown';
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM' ? 'unknown' : undefined;
-  }
+function holderOn(machine: Machine): LockHolder {
+  const { host, bootId, pid } = machine;
+  return { host, bootId, pid, startTime: machine.startTimeOf(pid) ?? 'unknown' };
 }

@@ -141,11 +141,13 @@ export class StorageLockedError extends StorageError {
     return 'later';
   }
 
-  constructor(path: string, holder: { pid?: number; host?: string } = {}) {
+  /** @param leftBehind the file to remove where the holder is known to be gone; given where nobody here can tell. */
+  constructor(path: string, holder: { pid?: number; host?: string } = {}, leftBehind?: string) {
     super(
       `${path} is in use${holder.pid === undefined ? '' : ` by process ${holder.pid}`}` +
         `${holder.host === undefined ? '' : ` on ${holder.host}`}: ` +
-        'close it there, or share it through a storage server (runzeo)',
+        'close it there, or share it through a storage server (runzeo)' +
+        `${leftBehind === undefined ? '' : `; if that machine is gone, and does not come back, remove ${leftBehind}`}`,
     );
     this.path = path;
     this.pid = holder.pid;

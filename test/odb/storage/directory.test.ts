@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 import { FormatVersionError, NotADatabaseError, StorageLockedError } from 'holdfast/odb';
@@ -116,6 +116,22 @@ test('one process opens a directory once, whatever it calls it', async () => {
   }
   await storage.close();
   await (await LevelStorage.open(join(folder, 'link'))).close();
+});
+
+test('a lock of another boot is passed over; of one of another machine the message says what to do if that is gone', async () => {
+  const lock = `${path}.lock`;
+  const held = { host: hostname(), bootId: 'an earlier one', pid: process.pid, startTime: '1' };
+  writeFileSync(lock, JSON.stringify(held));
+  await (await LevelStorage.open(path)).close();
+  assert.deepEqual(readdirSync(folder), ['test.fs']);
+  const text = JSON.stringify({ ...held, host: 'elsewhere' });
+  writeFileSync(lock, text);
+  await assert.rejects(LevelStorage.open(path), (error: unknown) => {
+    assert.ok(error instanceof StorageLockedError, String(error));
+    assert.ok(error.message.includes('on elsewhere') && error.message.includes(`remove ${lock}`), error.message);
+    return true;
+  });
+  assert.equal(readFileSync(lock, 'utf8'), text);
 });
 
 test('a directory and its parents are made', async () => {

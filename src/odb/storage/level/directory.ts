@@ -13,7 +13,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { LockFile, LockFileHeldError } from '../../../base/index.js';
+import { LockFile, LockFileHeldError, thisMachine } from '../../../base/index.js';
 import { FormatVersionError, NotADatabaseError, StorageLockedError } from '../../errors.js';
 import type { Disk, HeldDirectory, LevelOptions } from './disk.js';
 import { openLevel } from './level-reader.js';
@@ -124,8 +124,8 @@ function takeLock(real: string): LockFile {
   try {
     return LockFile.acquire(file);
   } catch (error) {
-    if (error instanceof LockFileHeldError) throw new StorageLockedError(real, error.holder);
-    throw error;
+    if (!(error instanceof LockFileHeldError)) throw error;
+    throw new StorageLockedError(real, error.holder, error.holder.host === thisMachine.host ? undefined : file);
   }
 }
 
