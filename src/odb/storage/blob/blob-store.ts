@@ -111,19 +111,21 @@ export class BlobStore {
   async place(oid: Oid, info: BlobInfo, file: string | undefined): Promise<PlacedBlob> {
     const blob = { oid, id: info.id };
     this.#claim(blob);
+    let placed = this.#placed(blob, undefined);
     try {
       const size = await this.sizeOf(blob);
-      if (size === info.size) return this.#placed(blob, undefined);
+      if (size === info.size) return placed;
       if (file === undefined) {
         throw new StorageError(`the record of blob oid ${oid} was stored without its content: use storeBlob`);
       }
       await this.#make();
       const mark = join(this.#pending, `${oid}-${info.id}`);
+      placed = this.#placed(blob, mark);
       this.#files.writeText(mark, '');
       await this.#put(blob, info, file);
-      return this.#placed(blob, mark);
+      return placed;
     } catch (error) {
-      this.#unclaim(blob);
+      await placed.takeBack();
       throw error;
     }
   }
