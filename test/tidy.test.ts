@@ -32,6 +32,8 @@ const ODB_ORDER = [
   'transaction',
   'connection',
   'db-options',
+  'database-names',
+  'make-root',
   'db',
   'remote',
   'index',

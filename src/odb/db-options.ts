@@ -7,6 +7,66 @@ import {
   type Size,
   sizeBytes,
 } from '../base/index.js';
+import type { Databases } from './connection/connection-set.js';
+import type { Tid } from './ids.js';
+import type { PackProgress } from './storage/storage.js';
+import type { StorageOptions } from './storage/uri.js';
+import type { TransactionManager } from './transaction/transaction-manager.js';
+
+/** Options of `DB.open`; those of the storage may stand beside them. */
+export interface DBOptions extends StorageOptions {
+  /** Name among the databases that are open together, and in messages. Default: `'unnamed'`. */
+  readonly databaseName?: string;
+  /**
+   * The databases that are open together, by name: one map, given to each of them. A database enters it when it is opened, and leaves it
+   * when it is closed. Default: a map of its own.
+   */
+  readonly databases?: Databases;
+  /** Whether objects may refer to objects of other databases. Default: true. */
+  readonly crossReferences?: boolean;
+  /** Connections that are kept for reuse. Default: 7. */
+  readonly poolSize?: number;
+  /** How long a connection is kept that nobody uses. Default: for ever. */
+  readonly poolTimeout?: Duration;
+  /** Connections to the past that are kept for reuse. Default: 3. */
+  readonly historicalPoolSize?: number;
+  /** Objects that a connection to the past keeps loaded. Default: 1,000. */
+  readonly historicalCacheSize?: number;
+  /** How long a connection to the past is kept that nobody uses. Default: 5 minutes. */
+  readonly historicalTimeout?: Duration;
+  /** Objects that a connection keeps loaded. Default: 10,000. */
+  readonly cacheSize?: number;
+  /** Bytes of records that a connection keeps loaded. Default: `'64MB'`. */
+  readonly cacheBytes?: Size;
+  /**
+   * Look, at each commit and savepoint, for changes within plain values of fields, which would be lost, and throw
+   * `UnnoticedMutationError`. Costs time and memory: for development and tests. Default: false.
+   */
+  readonly detectMutations?: boolean;
+  /** Refuse connections outside `isolate`, `run`, `db.transaction` and jobs. Default: false. */
+  readonly refuseDefaultManager?: boolean;
+}
+
+/** Options of `db.open()`. */
+export interface OpenOptions {
+  /** The manager that the connection belongs to. Default: the current one of the asynchronous context. */
+  readonly transactionManager?: TransactionManager;
+  /** Shows the database as it was at this time, what was committed then included; to be read only. */
+  readonly at?: Date;
+  /** The same, without the transaction of this tid and all later ones. */
+  readonly before?: Tid;
+}
+
+/** Options of `db.pack()`. */
+export interface DBPackOptions {
+  /** Keeps the history of so many days. */
+  readonly days?: number;
+  /** Keeps the history since this time. Default, without `days`: the present. */
+  readonly before?: Date;
+  /** Stops it. What is garbage and still there is found by the next one. */
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: PackProgress) => void;
+}
 
 /** Options that are numbers of something, and the codes of the errors for those that are none. */
 const COUNTS = {

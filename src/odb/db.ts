@@ -2,13 +2,11 @@ import { inspect, isDeepStrictEqual } from 'node:util';
 import {
   argumentRangeError,
   argumentTypeError,
-  type Duration,
   durationMs,
   refuseDuringImport,
   requireOptions,
   type Size,
   sizeBytes,
-  systemRandom,
 } from '../base/index.js';
 import { InvalidationLog } from './cache/invalidation-log.js';
 import type { CacheLimits } from './cache/object-cache.js';
@@ -30,23 +28,22 @@ import {
   transactionInfo,
 } from './connection/transaction-info.js';
 import { UndoParticipant } from './connection/undo-participant.js';
-import { checkCount, checkOpening, storageOptions } from './db-options.js';
+import { checkNames, requireDistinct, requireFree } from './database-names.js';
 import {
-  ConflictError,
-  ConnectionStateError,
-  LookupError,
-  POSKeyError,
-  ReadOnlyError,
-  StorageError,
-} from './errors.js';
-import { MAX_TID, ROOT_OID, type Tid, tidFromDate, toOid, toTid, ZERO_TID } from './ids.js';
-import { PersistentMapping } from './persistent/mapping.js';
+  checkCount,
+  checkOpening,
+  type DBOptions,
+  type DBPackOptions,
+  type OpenOptions,
+  storageOptions,
+} from './db-options.js';
+import { ConnectionStateError, LookupError, ReadOnlyError, StorageError } from './errors.js';
+import { MAX_TID, type Tid, tidFromDate, toOid, toTid, ZERO_TID } from './ids.js';
+import { makeRoot } from './make-root.js';
 import type { Persistent } from './persistent/persistent.js';
 import { strongReferences } from './serialize/reader.js';
-import { nameOf } from './serialize/registry.js';
-import { writeRecord } from './serialize/writer.js';
-import type { Doubt, PackProgress, Storage, StorageAttachment } from './storage/storage.js';
-import { openStorage, type StorageOptions } from './storage/uri.js';
+import type { Doubt, Storage, StorageAttachment } from './storage/storage.js';
+import { openStorage } from './storage/uri.js';
 import type { Transaction } from './transaction/transaction.js';
 import {
   contextManager,
@@ -55,61 +52,6 @@ import {
   requireFunction,
   TransactionManager,
 } from './transaction/transaction-manager.js';
-
-/** Options of `DB.open`; those of the storage may stand beside them. */
-export interface DBOptions extends StorageOptions {
-  /** Name among the databases that are open together, and in messages. Default: `'unnamed'`. */
-  readonly databaseName?: string;
-  /**
-   * The databases that are open together, by name: one map, given to each of them. A database enters it when it is opened, and leaves it
-   * when it is closed. Default: a map of its own.
-   */
-  readonly databases?: Databases;
-  /** Whether objects may refer to objects of other databases. Default: true. */
-  readonly crossReferences?: boolean;
-  /** Connections that are kept for reuse. Default: 7. */
-  readonly poolSize?: number;
-  /** How long a connection is kept that nobody uses. Default: for ever. */
-  readonly poolTimeout?: Duration;
-  /** Connections to the past that are kept for reuse. Default: 3. */
-  readonly historicalPoolSize?: number;
-  /** Objects that a connection to the past keeps loaded. Default: 1,000. */
-  readonly historicalCacheSize?: number;
-  /** How long a connection to the past is kept that nobody uses. Default: 5 minutes. */
-  readonly historicalTimeout?: Duration;
-  /** Objects that a connection keeps loaded. Default: 10,000. */
-  readonly cacheSize?: number;
-  /** Bytes of records that a connection keeps loaded. Default: `'64MB'`. */
-  readonly cacheBytes?: Size;
-  /**
-   * Look, at each commit and savepoint, for changes within plain values of fields, which would be lost, and throw
-   * `UnnoticedMutationError`. Costs time and memory: for development and tests. Default: false.
-   */
-  readonly detectMutations?: boolean;
-  /** Refuse connections outside `isolate`, `run`, `db.transaction` and jobs. Default: false. */
-  readonly refuseDefaultManager?: boolean;
-}
-
-/** Options of `db.open()`. */
-export interface OpenOptions {
-  /** The manager that the connection belongs to. Default: the current one of the asynchronous context. */
-  readonly transactionManager?: TransactionManager;
-  /** Shows the database as it was at this time, what was committed then included; to be read only. */
-  readonly at?: Date;
-  /** The same, without the transaction of this tid and all later ones. */
-  readonly before?: Tid;
-}
-
-/** Options of `db.pack()`. */
-export interface DBPackOptions {
-  /** Keeps the history of so many days. */
-  readonly days?: number;
-  /** Keeps the history since this time. Default, without `days`: the present. */
-  readonly before?: Date;
-  /** Stops it. What is garbage and still there is found by the next one. */
-  readonly signal?: AbortSignal;
-  readonly onProgress?: (progress: PackProgress) => void;
-}
 
 /** Which transactions `undoLog` tells of. */
 export type TransactionFilter = (info: TransactionInfo) => boolean;
@@ -515,38 +457,6 @@ export class DB<Root extends object = Record<string, unknown>> {
   }
 }
 
-/** @throws TypeError (`ARG_DATABASES`, `ARG_DATABASE_NAME`). RangeError (`ARG_DATABASE_NAME`) for a name that is taken. */
-function checkNames({ databaseName = 'unnamed', databases }: DBOptions): void {
-  if (typeof databaseName !== 'string' || databaseName === '') {
-    throw argumentTypeError('ARG_DATABASE_NAME', `${inspect(databaseName)} is no name for a database: give a text`);
-  }
-  if (databases === undefined) return;
-  if (!(databases instanceof Map)) {
-    throw argumentTypeError('ARG_DATABASES', `${inspect(databases)} is no collection of databases: give a Map`);
-  }
-  requireFree(databaseName, databases);
-}
-
-/** Two doors to one database would wait for each other in a transaction that goes through both. */
-function requireDistinct(storage: Storage, databases: Databases): void {
-  for (const [name, other] of databases) {
-    if (other.storage === storage || other.storage.identity !== storage.identity) continue;
-    throw argumentRangeError(
-      'ARG_DATABASES',
-      `${storage.name} is the same database as '${name}' (${other.storage.name}), or a copy of its files: open one of them, ` +
-        'and make copies with copyTransactions',
-    );
-  }
-}
-
-function requireFree(databaseName: string, databases: Databases): void {
-  if (!databases.has(databaseName)) return;
-  throw argumentRangeError(
-    'ARG_DATABASE_NAME',
-    `there is a database '${databaseName}' in this collection already: give each a databaseName of its own`,
-  );
-}
-
 const OPEN_OPTIONS = ['transactionManager', 'at', 'before'];
 const PACK_OPTIONS = ['days', 'before', 'signal', 'onProgress'];
 
@@ -567,41 +477,4 @@ function pastOf({ at, before }: OpenOptions, storage: Storage): Tid | undefined 
     );
   }
   return (tidFromDate(at) + 1) as Tid;
-}
-
-/** Stores the root mapping where there is none. Whoever loses a race for it takes the winner's. */
-async function makeRoot(storage: Storage): Promise<void> {
-  try {
-    storage.load(ROOT_OID);
-    return;
-  } catch (error) {
-    if (!(error instanceof POSKeyError)) throw error;
-  }
-  if (storage.isReadOnly) return;
-  // An oid is taken off the counter for the root, unless that was done before.
-  const transaction = {
-    commitId: systemRandom.bytes(16),
-    user: '',
-    description: 'initial database creation',
-    extension: new Uint8Array(0),
-  };
-  const data = writeRecord({
-    className: nameOf(PersistentMapping) as string,
-    state: new PersistentMapping().getState(),
-    references: {
-      isPersistent: () => false,
-      reference: () => {
-        throw new TypeError('the root is empty');
-      },
-    },
-    path: 'root',
-  });
-  storage.tpcBegin(transaction);
-  try {
-    storage.store(transaction, ROOT_OID, ZERO_TID, data);
-    await storage.commit(transaction);
-  } catch (error) {
-    await storage.tpcAbort(transaction);
-    if (!(error instanceof ConflictError)) throw error;
-  }
 }

@@ -30,7 +30,8 @@ export type { ImportSource } from './connection/importing.js';
 export type { RootView } from './connection/root-view.js';
 export { type RevisionInfo, type TransactionInfo, transactionInfo } from './connection/transaction-info.js';
 export type { TransferOptions, TransferProgress } from './connection/transfer.js';
-export { DB, type DBOptions, type DBPackOptions, type OpenOptions, type TransactionFilter } from './db.js';
+export { DB, type TransactionFilter } from './db.js';
+export type { DBOptions, DBPackOptions, OpenOptions } from './db-options.js';
 export {
   AddressInUseError,
   BlobError,
