@@ -11,7 +11,8 @@ import {
 import { InvalidationLog } from './cache/invalidation-log.js';
 import type { CacheLimits } from './cache/object-cache.js';
 import { recordConflictResolver } from './connection/conflict-resolution.js';
-import { Connection, type ConnectionOwner } from './connection/connection.js';
+import { Connection } from './connection/connection.js';
+import type { ConnectionOwner } from './connection/connection-owner.js';
 import { ConnectionPool } from './connection/connection-pool.js';
 import {
   type CachedClass,

@@ -5,7 +5,8 @@ import type { Jar } from '../persistent/jar.js';
 import type { Persistent } from '../persistent/persistent.js';
 import type { RecordReference } from '../serialize/references.js';
 import { AbsentDatabase } from './absent-database.js';
-import type { Connection, ConnectionOpening } from './connection.js';
+import type { Connection } from './connection.js';
+import type { ConnectionOpening } from './connection-owner.js';
 
 /** Databases that are open together, by name: their objects may refer to each other. */
 export type Databases = Map<string, DB>;

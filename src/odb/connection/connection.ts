@@ -1,8 +1,7 @@
 import type { Readable } from 'node:stream';
 import { inspect } from 'node:util';
 import { argumentTypeError, type Clock, Logger } from '../../base/index.js';
-import type { InvalidationLog } from '../cache/invalidation-log.js';
-import { type CacheLimits, ObjectCache } from '../cache/object-cache.js';
+import { ObjectCache } from '../cache/object-cache.js';
 import type { DB } from '../db.js';
 import {
   CommitUnderWayError,
@@ -21,9 +20,10 @@ import type { RecordReference } from '../serialize/references.js';
 import type { Revision, Storage } from '../storage/storage.js';
 import type { DataManager, DataManagerSavepoint, Synchronizer } from '../transaction/data-manager.js';
 import type { Transaction } from '../transaction/transaction.js';
-import { contextManager, currentManager, type TransactionManager } from '../transaction/transaction-manager.js';
+import type { TransactionManager } from '../transaction/transaction-manager.js';
 import { BoundaryLink } from './boundary-link.js';
 import { Changes } from './changes.js';
+import { type ConnectionOpening, type ConnectionOwner, isCurrent } from './connection-owner.js';
 import type { Poolable } from './connection-pool.js';
 import { ConnectionSet } from './connection-set.js';
 import { type ExportDestination, type ExportRequest, exportStream, exportTo, requireDestination } from './exporting.js';
@@ -31,38 +31,13 @@ import { Handover } from './handover.js';
 import { discardImport, type ImportSource, readImport } from './importing.js';
 import { MutationDetector } from './mutation-detector.js';
 import { ObjectLoader } from './object-loader.js';
+import { type Wanted, wantedOids } from './prefetching.js';
 import { type RootView, rootView } from './root-view.js';
 import { StorageShare, storageSortKey } from './storage-share.js';
 import type { TransferOptions, TransferProgress } from './transfer.js';
 import { reachable, walk } from './walk.js';
 
 const logger = new Logger('holdfast.connection');
-
-/** The database of a connection, as the connection sees it. */
-export interface ConnectionOwner {
-  readonly db: DB;
-  readonly databaseName: string;
-  readonly storage: Storage;
-  readonly invalidations: InvalidationLog;
-  readonly cacheLimits: Readonly<CacheLimits>;
-  /** The databases that are open together with this one, itself among them. */
-  readonly databases: ReadonlyMap<string, DB>;
-  /** Whether objects of this database may refer to objects of others. */
-  readonly crossReferences: boolean;
-  readonly detectMutations: boolean;
-  /** Has the databases that are open together end each other's doubts, as far as they can. */
-  settleDoubts(): Promise<void>;
-  giveBack(connection: Connection): void;
-}
-
-/** How a connection is opened, for `DB`. */
-export interface ConnectionOpening {
-  readonly manager: TransactionManager;
-  /** The caller named the manager, rather than being in its context. */
-  readonly managerWasNamed: boolean;
-  /** The connection shows the past, for ever: revisions before this tid. */
-  readonly before?: Tid | undefined;
-}
 
 /**
  * One view of a database: its objects as they were at one instant, and the changes of one transaction.
@@ -175,22 +150,9 @@ export class Connection<Root extends object = Record<string, unknown>>
    * @param wanted oids, objects, or collections of both; what is loaded is passed over, and so is what is not there.
    * @throws TypeError (`ARG_PREFETCH`). RangeError (`ARG_OID`).
    */
-  async prefetch(...wanted: (number | Persistent | Iterable<number | Persistent>)[]): Promise<void> {
+  async prefetch(...wanted: Wanted[]): Promise<void> {
     this.#requireOpen('prefetch');
-    const oids: Oid[] = [];
-    const want = (item: number | Persistent) => {
-      if (typeof item !== 'number' && !(item instanceof Persistent)) throw notPrefetched(item);
-      const oid = typeof item === 'number' ? toOid(item) : item._p_oid;
-      if (oid === undefined || (typeof item !== 'number' && item._p_jar !== this)) return;
-      const object = this.#cache.get(oid);
-      if (!object || object._p_changed === undefined) oids.push(oid);
-    };
-    for (const item of wanted) {
-      if (typeof item === 'number' || item instanceof Persistent) want(item);
-      else if (typeof item === 'object' && item !== null && Symbol.iterator in item)
-        for (const each of item) want(each);
-      else throw notPrefetched(item);
-    }
+    const oids = wantedOids(wanted, this).filter((oid) => this.#cache.get(oid)?._p_changed === undefined);
     await this.#storage.prefetch(oids, this.#loader.before);
   }
 
@@ -725,18 +687,6 @@ export class Connection<Root extends object = Record<string, unknown>>
   }
 }
 
-/** Whether the current transaction manager is the one that the connection belongs to. */
-function isCurrent({ manager, managerWasNamed }: ConnectionOpening): boolean {
-  return manager === (managerWasNamed ? (contextManager() ?? manager) : currentManager());
-}
-
 function commitUnderWay(what: string): CommitUnderWayError {
   return new CommitUnderWayError(`${what}: a commit is under way; await its promise first`);
-}
-
-function notPrefetched(item: unknown): TypeError {
-  return argumentTypeError(
-    'ARG_PREFETCH',
-    `prefetch: ${inspect(item, { depth: 0 })} is neither an oid nor a persistent object, nor a collection of these`,
-  );
 }
