@@ -38,6 +38,8 @@ export interface DBOptions extends StorageOptions {
   readonly cacheSize?: number;
   /** Bytes of records that a connection keeps loaded. Default: `'64MB'`. */
   readonly cacheBytes?: Size;
+  /** A record larger than this is warned about at commit: its parts should be objects of their own. Default: `'16MB'`. */
+  readonly largeRecordSize?: Size;
   /**
    * Look, at each commit and savepoint, for changes within plain values of fields, which would be lost, and throw
    * `UnnoticedMutationError`. Costs time and memory: for development and tests. Default: false.
@@ -84,6 +86,7 @@ const OWN = new Set<string>([
   ...Object.keys(COUNTS),
   ...DURATIONS,
   'cacheBytes',
+  'largeRecordSize',
   'databases',
   'databaseName',
   'crossReferences',
@@ -118,7 +121,9 @@ export function checkOpening(storage: unknown, options: unknown): void {
       throw argumentRangeError('ARG_DURATION', `${name}: ${inspect(given[name])} is negative: give 0 or more`);
     }
   }
-  if (given['cacheBytes'] !== undefined) sizeBytes(given['cacheBytes'] as Size);
+  for (const name of ['cacheBytes', 'largeRecordSize']) {
+    if (given[name] !== undefined) sizeBytes(given[name] as Size);
+  }
   for (const name of SWITCHES) {
     if (given[name] !== undefined && typeof given[name] !== 'boolean') {
       throw argumentTypeError('ARG_OPTIONS', `${name}: ${inspect(given[name])} is neither true nor false`);

@@ -40,6 +40,7 @@ import {
 } from './db-options.js';
 import { ConnectionStateError, LookupError, ReadOnlyError, StorageError } from './errors.js';
 import { MAX_TID, type Tid, tidFromDate, toOid, toTid, ZERO_TID } from './ids.js';
+import { RECORD_BYTES_WARN } from './limits.js';
 import { makeRoot } from './make-root.js';
 import type { Persistent } from './persistent/persistent.js';
 import { strongReferences } from './serialize/reader.js';
@@ -111,6 +112,7 @@ export class DB<Root extends object = Record<string, unknown>> {
       databases,
       crossReferences: options.crossReferences ?? true,
       detectMutations: options.detectMutations ?? false,
+      largeRecordBytes: sizeBytes(options.largeRecordSize ?? RECORD_BYTES_WARN),
       settleDoubts: () => settleDoubts(this.#storages()),
       giveBack: (connection) => this.#pool.giveBack(connection),
     };

@@ -2,7 +2,6 @@ import { Logger } from '../../base/index.js';
 import type { ObjectCache } from '../cache/object-cache.js';
 import { InvalidObjectReference, UnregisteredError } from '../errors.js';
 import { type Oid, ROOT_OID, ZERO_TID } from '../ids.js';
-import { RECORD_BYTES_WARN } from '../limits.js';
 import { draftToStore, reclaimDraft } from '../persistent/blob/blob.js';
 import type { BlobDraft } from '../persistent/blob/blob-draft.js';
 import { isBroken } from '../persistent/broken.js';
@@ -30,6 +29,7 @@ export class Changes {
   readonly #cache: ObjectCache;
   readonly #set: ConnectionSet;
   readonly #mutations: MutationDetector | undefined;
+  readonly #largeRecordBytes: number;
   /** Changed objects, those that have a revision. */
   readonly #changed = new Set<Persistent>();
   /** Objects new in this transaction, by their new oid. */
@@ -49,7 +49,8 @@ export class Changes {
   /** Contents of blobs that were handed over, or saved; removed in the end, those excepted that a new blob has got back. */
   readonly #drafts = new Set<BlobDraft>();
 
-  constructor({ connection, storage, cache, set, mutations }: ConnectionParts) {
+  constructor({ connection, storage, cache, set, mutations, largeRecordBytes }: ConnectionParts) {
+    this.#largeRecordBytes = largeRecordBytes;
     this.#jar = connection;
     this.#storage = storage;
     this.#cache = cache;
@@ -163,7 +164,7 @@ export class Changes {
           path,
           owner: object,
         });
-        if (data.length > RECORD_BYTES_WARN) {
+        if (data.length > this.#largeRecordBytes) {
           logger.warning(
             `${path} has a record of ${data.length} bytes: let its larger parts be persistent objects of their own`,
           );

@@ -18,6 +18,8 @@ export interface ConnectionOwner {
   /** Whether objects of this database may refer to objects of others. */
   readonly crossReferences: boolean;
   readonly detectMutations: boolean;
+  /** Larger records are warned about. */
+  readonly largeRecordBytes: number;
   /** Has the databases that are open together end each other's doubts, as far as they can. */
   settleDoubts(): Promise<void>;
   giveBack(connection: Connection): void;

@@ -12,4 +12,6 @@ export interface ConnectionParts {
   readonly set: ConnectionSet;
   /** Where changes that nobody was told of are looked for. */
   readonly mutations: MutationDetector | undefined;
+  /** Larger records are warned about. */
+  readonly largeRecordBytes: number;
 }

@@ -81,7 +81,15 @@ export class Connection<Root extends object = Record<string, unknown>>
     if (mutations) this.#cache.beforeUnload = (object) => mutations.check(object);
     this.#mutations = mutations;
     const connection = this as unknown as Connection;
-    const parts = { connection, storage: this.#storage, cache: this.#cache, set: this.#set, mutations };
+    const { largeRecordBytes } = owner;
+    const parts = {
+      connection,
+      storage: this.#storage,
+      cache: this.#cache,
+      set: this.#set,
+      mutations,
+      largeRecordBytes,
+    };
     this.#changes = new Changes(parts);
     this.#loader = new ObjectLoader(parts, this.#changes);
     this.#invalidationCursor = owner.invalidations.end;
