@@ -6,6 +6,9 @@ import { BYTE_KINDS, DEPTH_MAX, EXT } from './state-format.js';
 const KEY_CACHE_COUNT = 2048;
 const KEY_CACHED_MAX = 24;
 
+const NO_BYTES = Buffer.alloc(0);
+const NOTHING: unknown[] = [];
+
 /** Texts of keys that were read before: records of one class repeat them. */
 const keyCache: (string | undefined)[] = new Array(KEY_CACHE_COUNT);
 
@@ -14,12 +17,12 @@ export type UnknownName = (name: string) => unknown;
 
 /** Reads states. */
 export class StateDecoder {
-  #buffer: Buffer = Buffer.alloc(0);
+  #buffer: Buffer = NO_BYTES;
   #at = 0;
   #end = 0;
   #depth = 0;
-  #references: readonly unknown[] = [];
-  #containers: unknown[] = [];
+  #references: readonly unknown[] = NOTHING;
+  #containers: unknown[] = NOTHING;
   #unknownName: UnknownName = refuseUnknownName;
 
   /**
@@ -40,9 +43,15 @@ export class StateDecoder {
     this.#references = references;
     this.#containers = [];
     this.#unknownName = unknownName;
-    const value = this.#value();
-    if (this.#at !== this.#end) throw this.#damaged('there are bytes after its end');
-    return value;
+    try {
+      const value = this.#value();
+      if (this.#at !== this.#end) throw this.#damaged('there are bytes after its end');
+      return value;
+    } finally {
+      // A decoder waits for the next record, and must not keep the objects of this one alive.
+      this.#buffer = NO_BYTES;
+      this.#references = this.#containers = NOTHING;
+    }
   }
 
   #value(): unknown {

@@ -42,13 +42,19 @@ export class StateEncoder {
   /** Begins a new state. */
   begin(writer: ReferenceWriter | undefined, path: string, owner?: StateOwner): void {
     this.#owner = owner;
+    this.#writer = writer;
+    this.#rootPath = path;
     this.length = 0;
+  }
+
+  /** Lets go of what was written, and of those that it was written for: an encoder waits for the next state for as long as it takes. */
+  end(): void {
+    this.#owner = undefined;
+    this.#writer = undefined;
     this.references.length = 0;
     if (this.#indexOfReference.size > 0) this.#indexOfReference = new Map();
     this.#containers = undefined;
     this.#first = undefined;
-    this.#writer = writer;
-    this.#rootPath = path;
     this.#path.length = 0;
     this.#key = undefined;
     if (this.buffer.length > KEPT_BYTES_MAX) this.buffer = Buffer.allocUnsafeSlow(INITIAL_BYTES);

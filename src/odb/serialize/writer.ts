@@ -52,6 +52,7 @@ function withEncoder<T>(fn: (encoder: StateEncoder) => T): T {
   try {
     return fn(encoder);
   } finally {
+    encoder.end();
     idle = encoder;
   }
 }
