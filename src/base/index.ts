@@ -15,6 +15,7 @@ export { type Clock, delay, nextTurn, systemClock, type Timer } from './clock.js
 export { type Deferred, deferred } from './deferred.js';
 export { type Duration, durationMs, parseDuration, type Size, sizeBytes } from './duration.js';
 export { argumentRangeError, argumentTypeError, BaseError, type ErrorFacts, type Retry, retryOf } from './error.js';
+export { heapBytes, suggestCollection } from './garbage.js';
 export { importingDefinitions, refuseDuringImport } from './import-guard.js';
 export { LockFile, LockFileHeldError, type LockHolder } from './lock-file.js';
 export { Logger, type LogLevel, type LogRecord, type LogSink, setLogLevel, setLogSink } from './logger.js';

@@ -29,6 +29,7 @@ import {
   transactionInfo,
 } from './connection/transaction-info.js';
 import { UndoParticipant } from './connection/undo-participant.js';
+import { walk } from './connection/walk.js';
 import { checkNames, requireDistinct, requireFree } from './database-names.js';
 import {
   checkCount,
@@ -263,22 +264,26 @@ export class DB<Root extends object = Record<string, unknown>> {
     source: (connection: Connection<Root>) => Iterable<T> | AsyncIterable<T>,
     options?: Pick<OpenOptions, 'at' | 'before'>,
   ): AsyncGenerator<T, void, undefined>;
-  async *each<T>(
+  each<T>(
     source?: (connection: Connection<Root>) => Iterable<T> | AsyncIterable<T>,
     options: Pick<OpenOptions, 'at' | 'before'> = {},
   ): AsyncGenerator<T | Persistent, void, undefined> {
-    if (source !== undefined && typeof source !== 'function') {
-      throw argumentTypeError('ARG_FUNCTION', `each: ${inspect(source)} is no function of a connection`);
-    }
-    const connection = this.open({
-      ...options,
-      transactionManager: new TransactionManager({ clock: this.storage.clock }),
+    return walk<T | Persistent>(() => {
+      if (source !== undefined && typeof source !== 'function') {
+        throw argumentTypeError('ARG_FUNCTION', `each: ${inspect(source)} is no function of a connection`);
+      }
+      const connection = this.open({
+        ...options,
+        transactionManager: new TransactionManager({ clock: this.storage.clock }),
+      });
+      const end = () => connection.close();
+      try {
+        return { ...(source ? connection.walked(source(connection)) : connection.walked()), end };
+      } catch (error) {
+        end();
+        throw error;
+      }
     });
-    try {
-      yield* connection.each<T | Persistent>(source ? source(connection) : connection.reachable());
-    } finally {
-      connection.close();
-    }
   }
 
   /** The newest transaction that connections opened now would see. */

@@ -16,8 +16,9 @@ import { describe } from '../persistent/display.js';
 import type { Jar } from '../persistent/jar.js';
 import type { PersistentMapping } from '../persistent/mapping.js';
 import { Persistent } from '../persistent/persistent.js';
+import type { ParsedRecord } from '../serialize/reader.js';
 import type { RecordReference } from '../serialize/references.js';
-import type { Revision, Storage } from '../storage/storage.js';
+import type { Storage } from '../storage/storage.js';
 import type { DataManager, DataManagerSavepoint, Synchronizer } from '../transaction/data-manager.js';
 import type { Transaction } from '../transaction/transaction.js';
 import type { TransactionManager } from '../transaction/transaction-manager.js';
@@ -35,7 +36,7 @@ import { type Wanted, wantedOids } from './prefetching.js';
 import { type RootView, rootView } from './root-view.js';
 import { StorageShare, storageSortKey } from './storage-share.js';
 import type { TransferOptions, TransferProgress } from './transfer.js';
-import { reachable, walk } from './walk.js';
+import { type AnyIterable, reachable, requireIterable, type Walked, walk } from './walk.js';
 
 const logger = new Logger('holdfast.connection');
 
@@ -173,23 +174,28 @@ export class Connection<Root extends object = Record<string, unknown>>
    * @throws TypeError (`ARG_ITERABLE`). ConnectionStateError once the connection is closed.
    */
   each<T>(source: Iterable<T> | AsyncIterable<T>): AsyncGenerator<T, void, undefined> {
-    this.#requireOpen('each');
-    if (
-      typeof source !== 'object' ||
-      source === null ||
-      !(Symbol.iterator in source || Symbol.asyncIterator in source)
-    ) {
-      throw argumentTypeError(
-        'ARG_ITERABLE',
-        `each: ${inspect(source, { depth: 0 })} is nothing that can be walked over`,
-      );
-    }
-    return walk(source, { cache: this.#cache, clock: this.clock, check: () => void this.#requireOpen('each') });
+    const walked = this.walked(source);
+    return walk(() => walked);
   }
 
-  /** For `DB`: everything that the root reaches in this view. The view must not move meanwhile. */
-  reachable(): AsyncGenerator<Persistent, void, undefined> {
-    const object = (oid: Oid, revision: Revision) => this.#loader.take(oid, revision);
+  /**
+   * For `DB`: a walk through this connection, over `source`, or over everything that the root reaches in this view, which must not move
+   * meanwhile.
+   */
+  walked<T>(source: AnyIterable<T>): Walked<T>;
+  walked(source?: undefined): Walked<Persistent>;
+  walked(source?: AnyIterable<unknown>): Walked<unknown> {
+    this.#requireOpen('each');
+    return {
+      parts: source === undefined ? this.#reachable() : [requireIterable(source)],
+      cache: this.#cache,
+      clock: this.clock,
+      check: () => void this.#requireOpen('each'),
+    };
+  }
+
+  #reachable(): AsyncIterable<Iterable<Persistent>> {
+    const object = (oid: Oid, record: ParsedRecord, serial: Tid) => this.#loader.take(oid, record, serial);
     return reachable({ storage: this.#storage, before: this.#loader.before, object });
   }
 
@@ -608,6 +614,7 @@ export class Connection<Root extends object = Record<string, unknown>>
     this.#link?.end();
     this.#opening = undefined;
     this.#readCurrent.clear();
+    this.#cache.endWalks();
     // The others of the set are kept with the first one, and are not known to the pools of their databases.
     this.#owner.giveBack(this as unknown as Connection);
   }

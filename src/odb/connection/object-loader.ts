@@ -7,7 +7,7 @@ import type { Jar } from '../persistent/jar.js';
 import { fill, makeGhost, persistentClass } from '../persistent/lifecycle.js';
 import type { Persistent } from '../persistent/persistent.js';
 import { StoredTarget, WeakReference } from '../persistent/weak-reference.js';
-import { readRecord, readState } from '../serialize/reader.js';
+import { type ParsedRecord, readRecord, readState } from '../serialize/reader.js';
 import type { RecordReference, ReferenceReader } from '../serialize/references.js';
 import type { Revision, Storage } from '../storage/storage.js';
 import type { Changes } from './changes.js';
@@ -44,17 +44,18 @@ export class ObjectLoader {
   get(oid: Oid): Persistent {
     const known = this.#known(oid);
     if (known) return known;
-    const record = this.#loadRevision(oid);
-    const object = this.#ghost(oid, readRecord(record.data).className);
+    const loaded = this.#loadRevision(oid);
+    const record = readRecord(loaded.data);
+    const object = this.#ghost(oid, record.className);
     // Making the first ghost of a class may have loaded it.
-    if (object._p_changed === undefined) this.#fill(object, oid, record);
+    if (object._p_changed === undefined) this.#fill(object, oid, loaded, record);
     return object;
   }
 
-  /** The object, loaded, of which the revision of the view is at hand. */
-  take(oid: Oid, { data, tid }: Revision): Persistent {
-    const object = this.#known(oid) ?? this.#ghost(oid, readRecord(data).className);
-    if (object._p_changed === undefined) this.#fill(object, oid, { data, serial: tid });
+  /** The object, loaded, of which the record of the view is at hand. */
+  take(oid: Oid, record: ParsedRecord, serial: Tid): Persistent {
+    const object = this.#known(oid) ?? this.#ghost(oid, record.className);
+    if (object._p_changed === undefined) this.#fill(object, oid, { data: record.bytes, serial }, record);
     return object;
   }
 
@@ -125,9 +126,9 @@ export class ObjectLoader {
     );
   }
 
-  #fill(object: Persistent, oid: Oid, { data, serial, draft }: TemporaryRecord): void {
+  #fill(object: Persistent, oid: Oid, { data, serial, draft }: TemporaryRecord, record?: ParsedRecord): void {
     if (isBroken(object)) fill(object, data, serial, data.length);
-    else fill(object, readState(data, this.#references), serial, data.length);
+    else fill(object, readState(record ?? data, this.#references), serial, data.length);
     if (draft) restoreDraft(object, draft);
     this.loadCount++;
     this.#cache.used(oid, object, data.length);

@@ -1,23 +1,47 @@
-import { type Clock, nextTurn } from '../../base/index.js';
+import { inspect } from 'node:util';
+import { argumentTypeError, type Clock, nextTurn } from '../../base/index.js';
 import type { ObjectCache } from '../cache/object-cache.js';
 import { POSKeyError } from '../errors.js';
 import { type Oid, ROOT_OID, type Tid } from '../ids.js';
 import type { Persistent } from '../persistent/persistent.js';
-import { strongReferences } from '../serialize/reader.js';
+import { type ParsedRecord, readRecord } from '../serialize/reader.js';
 import { OidSet } from '../storage/pack/oid-set.js';
 import type { Revision, Storage } from '../storage/storage.js';
 
 /** Items of a walk between two turns of the event loop, and oids that are loaded in one round trip. */
 const WALK_STEP = 100;
 
+/** What is walked over, and the cache that it goes through. */
+export interface Walked<T> {
+  /** What is handed on, in parts: one after the other. */
+  readonly parts: Iterable<AnyIterable<T>> | AsyncIterable<AnyIterable<T>>;
+  readonly cache: ObjectCache;
+  readonly clock: Clock;
+  /** Throws when the walk cannot go on. */
+  readonly check: () => void;
+  /** Called when the walk ends, however it does. */
+  readonly end?: () => void;
+}
+
+export type AnyIterable<T> = Iterable<T> | AsyncIterable<T>;
+
+/** @throws TypeError (`ARG_ITERABLE`). */
+export function requireIterable<T>(source: AnyIterable<T>): AnyIterable<T> {
+  if (typeof source === 'object' && source !== null && (Symbol.iterator in source || Symbol.asyncIterator in source)) {
+    return source;
+  }
+  throw argumentTypeError('ARG_ITERABLE', `each: ${inspect(source, { depth: 0 })} is nothing that can be walked over`);
+}
+
 /**
- * Hands on what `source` gives. Now and then, between two items, the cache is brought down to its limits, and the event loop has a turn:
- * the garbage collector takes ghosts only between turns.
+ * Hands on what there is to be walked over. Now and then, between two items, the cache is brought down to its limits, and the event loop
+ * has a turn: the garbage collector takes ghosts only between turns.
+ *
+ * @param begin called with the first step
  */
-export async function* walk<T>(
-  source: Iterable<T> | AsyncIterable<T>,
-  { cache, clock, check }: { readonly cache: ObjectCache; readonly clock: Clock; readonly check: () => void },
-): AsyncGenerator<T, void, undefined> {
+export async function* walk<T>(begin: () => Walked<T>): AsyncGenerator<T, void, undefined> {
+  const { parts, cache, clock, check, end } = begin();
+  const endInCache = cache.beginWalk();
   let count = 0;
   const pause = async () => {
     count = 0;
@@ -25,17 +49,32 @@ export async function* walk<T>(
     await nextTurn(clock);
     check();
   };
-  if (Symbol.asyncIterator in source) {
-    for await (const item of source) {
-      yield item;
-      if (++count >= WALK_STEP || cache.isOverfull) await pause();
+  try {
+    for await (const part of parts) {
+      // Not `for await` for both: what can be had at once need not be waited for.
+      if (Symbol.asyncIterator in part) {
+        for await (const item of part) {
+          yield item;
+          if (++count >= WALK_STEP || cache.isOverfull) await pause();
+        }
+      } else {
+        for (const item of part) {
+          yield item;
+          if (++count >= WALK_STEP || cache.isOverfull) await pause();
+        }
+      }
     }
-    return;
+  } finally {
+    endInCache();
+    end?.();
   }
-  for (const item of source) {
-    yield item;
-    if (++count >= WALK_STEP || cache.isOverfull) await pause();
-  }
+}
+
+/** What the objects of a view are made of. */
+export interface View {
+  readonly storage: Storage;
+  readonly before: Tid;
+  readonly object: (oid: Oid, record: ParsedRecord, serial: Tid) => Persistent;
 }
 
 /**
@@ -43,11 +82,7 @@ export async function* walk<T>(
  * bit of memory for each object, and a number for each that was found and not yet come to. What is referred to and is not there is passed
  * over.
  */
-export async function* reachable(view: {
-  readonly storage: Storage;
-  readonly before: Tid;
-  readonly object: (oid: Oid, revision: Revision) => Persistent;
-}): AsyncGenerator<Persistent, void, undefined> {
+export async function* reachable(view: View): AsyncGenerator<Iterable<Persistent>, void, undefined> {
   const { storage, before } = view;
   const seen = new OidSet();
   seen.add(ROOT_OID);
@@ -56,12 +91,22 @@ export async function* reachable(view: {
   while (pending.length > 0) {
     const step = pending.splice(-WALK_STEP);
     await storage.prefetch(step, before);
-    for (const oid of step) {
-      const revision = revisionOf(storage, oid, before);
-      if (!revision) continue;
-      for (const reference of strongReferences(revision.data)) if (seen.add(reference)) pending.push(reference);
-      yield view.object(oid, revision);
+    yield objectsOf(step, view, (found) => {
+      if (seen.add(found)) pending.push(found);
+    });
+  }
+}
+
+/** Loads one object after the other, and tells of what they refer to. */
+function* objectsOf(oids: readonly Oid[], view: View, found: (oid: Oid) => void): Generator<Persistent> {
+  for (const oid of oids) {
+    const revision = revisionOf(view.storage, oid, view.before);
+    if (!revision) continue;
+    const record = readRecord(revision.data);
+    for (const { kind, oid: target, databaseName } of record.references) {
+      if (kind === 'strong' && databaseName === undefined) found(target);
     }
+    yield view.object(oid, record, revision.tid);
   }
 }
 

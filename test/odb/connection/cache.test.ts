@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import {
   type Connection,
   DB,
@@ -9,6 +11,9 @@ import {
   persistable,
   transaction,
 } from 'holdfast/odb';
+
+setFlagsFromString('--expose-gc');
+const collectGarbage = runInNewContext('gc') as () => void;
 
 class Item extends Persistent {
   n = 0;
@@ -238,6 +243,36 @@ cacheTest(
     assert.ok(connection.cacheCounts.loaded >= COUNT);
   },
 );
+
+test('ghosts that the garbage collector took are forgotten; what somebody has kept is the same object when it is met again', () =>
+  transaction.isolate(async () => {
+    const count = 25_000;
+    const db = await DB.open<Root>('memory:');
+    await db.transaction(({ root }) => {
+      root.items = new PersistentList(Array.from({ length: count }, (_, n) => new Item(n)));
+    });
+    db.cacheMinimize();
+    const connection = db.open();
+    const kept = everyHundredth(connection);
+    assert.ok(connection.cacheCounts.objects > count);
+    connection.cacheMinimize();
+    for (let i = 0; i < 10; i++) {
+      await new Promise(setImmediate);
+      collectGarbage();
+    }
+    assert.ok(connection.cacheCounts.objects <= kept.length + 10, String(connection.cacheCounts.objects));
+    for (const item of kept) assert.equal(connection.get(Number(item._p_oid)), item);
+    kept.forEach((item, index) => {
+      assert.equal(connection.root.items.at(index * 100), item);
+    });
+    connection.close();
+    await db.close();
+  }));
+
+/** In a function of its own, so that nothing keeps the others. */
+function everyHundredth({ root }: Connection<Root>): Item[] {
+  return [...root.items].filter((_, n) => n % 100 === 0);
+}
 
 function range(from: number, to: number): number[] {
   return Array.from({ length: to - from }, (_, i) => from + i);

@@ -19,6 +19,7 @@ import {
 import { Account } from './bank.js';
 
 const WALKER = fileURLToPath(new URL('./walking-process.js', import.meta.url));
+const ORDINARY = fileURLToPath(new URL('./resident-process.js', import.meta.url));
 
 interface Root {
   tree: BTree<string, Account>;
@@ -100,6 +101,65 @@ walkTest('the cache is held to its size while a walk goes on, and the connection
   );
 });
 
+walkTest('a walk leaves in the cache what was there, and what is used again and again on the way', async (db) => {
+  db.cacheSize = 800;
+  await db.transaction(async (connection) => {
+    const { tree } = connection.root;
+    const before = ['00000', '00400', '00800'].map((key) => tree.get(key) as Account);
+    for (const account of before) account._p_activate();
+    let favourite: Account | undefined;
+    let [loads, passed] = [0, 0];
+    for await (const account of connection.each(tree.values())) {
+      assert.equal(account.balance, 0);
+      favourite ??= tree.get('00100') as Account;
+      if (favourite._p_state === 'ghost') loads++;
+      assert.equal(favourite.balance, 0);
+      if (account._p_state === 'up-to-date') passed++;
+    }
+    assert.equal(passed, COUNT);
+    assert.equal(loads, 1);
+    assert.deepEqual(
+      before.map(({ _p_state }) => _p_state),
+      ['up-to-date', 'up-to-date', 'up-to-date'],
+    );
+    const { loaded } = connection.cacheCounts;
+    assert.ok(loaded < 500, `${loaded} are loaded after the walk`);
+  });
+});
+
+walkTest('what a walk has changed is stored, and what it loaded can be used after it', async (db) => {
+  await db.transaction(async (connection) => {
+    const accounts: Account[] = [];
+    for await (const account of connection.each(connection.root.tree.values())) {
+      if (accounts.push(account) % 7 === 0) account.deposit(1);
+    }
+    for (const account of accounts) assert.equal(account.balance, account._p_changed ? 1 : 0);
+    assert.equal(accounts.filter(({ _p_changed }) => _p_changed).length, Math.floor(COUNT / 7));
+    const again = [...connection.root.tree.values()];
+    assert.ok(again.every((account, index) => account === accounts[index]));
+  });
+  let sum = 0;
+  for await (const account of db.each(({ root }) => root.tree.values())) sum += account.balance;
+  assert.equal(sum, Math.floor(COUNT / 7));
+});
+
+walkTest('a walk that is never ended ends with its connection', async (db) => {
+  db.cacheSize = 200;
+  const connection = db.open();
+  const walk = connection.each(connection.root.tree.values());
+  for (let i = 0; i < 300; i++) await walk.next();
+  connection.close();
+  const again = db.open();
+  assert.equal(again as unknown, connection);
+  // No walk is on: what is loaded is kept, as much as the cache may hold.
+  const accounts = [...again.root.tree.values()].slice(-100);
+  for (const account of accounts) assert.equal(account.balance, 0);
+  for (let i = 0; i < 5; i++) transaction.begin();
+  assert.equal(accounts.filter(({ _p_state }) => _p_state === 'ghost').length, 0);
+  await walk.return();
+  again.close();
+});
+
 walkTest('objects of a walk belong to its connection: they cannot be changed, nor loaded after it', async (db) => {
   let last: Account | undefined;
   for await (const account of db.each(({ root }) => root.tree.values())) {
@@ -163,6 +223,30 @@ test('memory stays flat while ten times what the cache holds is walked over', as
       assert.ok(grown < 5, `${name}: ${grown.toFixed(1)} MB more`);
       // How soon the runtime tells of what it has collected is its own affair.
       assert.ok(walk.cachedMax < count, `${name}: ${walk.cachedMax} objects`);
+    }
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+});
+
+test('an ordinary program that meets 150,000 objects has no large heap, garbage included', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'holdfast-walk-'));
+  try {
+    const count = 150_000;
+    const run = async (...args: string[]) => {
+      const { stdout } = await promisify(execFile)(process.execPath, [ORDINARY, join(directory, 'walk.fs'), ...args]);
+      return JSON.parse(stdout) as { count: number; sum: number; heapMax: number };
+    };
+    await run('fill', String(count));
+    // What the program takes before it reads anything is 12 MB. Left to itself, the garbage collector lets ghosts pile up to 80 MB.
+    for (const [walk, heapMax] of [
+      ['each', 60e6],
+      ['tree', 60e6],
+      ['boundaries', 70e6],
+    ] as const) {
+      const result = await run(walk);
+      assert.deepEqual([result.count, result.sum], [count, (count * (count - 1)) / 2], walk);
+      assert.ok(result.heapMax < heapMax, `${walk}: ${(result.heapMax / 1e6).toFixed(1)} MB`);
     }
   } finally {
     rmSync(directory, { recursive: true, force: true });
