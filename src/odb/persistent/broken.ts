@@ -80,5 +80,5 @@ export function makeBrokenGhost(className: string, jar: Jar, oid: Oid): Broken {
 
 /** Whether the class of the object is not registered here. */
 export function isBroken(object: Persistent): object is Broken {
-  return object instanceof Broken;
+  return internals.isManaged(object) && object instanceof Broken;
 }

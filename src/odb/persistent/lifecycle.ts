@@ -11,6 +11,18 @@ export function persistentClass(name: string): PersistentClass | undefined {
   return named?.prototype instanceof Persistent ? named : undefined;
 }
 
+const managedClasses = new WeakMap<PersistentClass, boolean>();
+
+/** Remembered, since to find out means to walk up the prototypes to their end. */
+function isManagedClass(cls: PersistentClass): boolean {
+  let isManaged = managedClasses.get(cls);
+  if (isManaged === undefined) {
+    isManaged = cls.prototype instanceof ManagedPersistent;
+    managedClasses.set(cls, isManaged);
+  }
+  return isManaged;
+}
+
 /**
  * Makes an object that has its class and its place, and no state. The constructor of its class is not run (but for our own managed
  * classes).
@@ -19,7 +31,7 @@ export function persistentClass(name: string): PersistentClass | undefined {
  * that it lists its fields; `made` is called before that. What cannot be loaded stays a ghost, and says why when it is touched.
  */
 export function makeGhost(cls: PersistentClass, jar: Jar, oid: Oid, made?: (ghost: Persistent) => void): Persistent {
-  if (cls.prototype instanceof ManagedPersistent) {
+  if (isManagedClass(cls)) {
     const ghost = new (cls as unknown as new () => Persistent)();
     internals.place(ghost, jar, oid, 'ghost');
     made?.(ghost);

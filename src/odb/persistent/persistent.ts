@@ -44,6 +44,8 @@ const NEW = 4;
 export interface Internals {
   /** An object of the class, without a state, that lists the fields that the class is known to have. */
   makeShell(cls: PersistentClass): Persistent;
+  /** Whether the object keeps its state itself. */
+  isManaged(object: Persistent): boolean;
   classFields(cls: PersistentClass): ClassFields;
   place(object: Persistent, jar: Jar, oid: Oid, status: 'ghost' | 'changed'): void;
   unplace(object: Persistent): void;
@@ -222,11 +224,18 @@ export abstract class Persistent {
   }
 
   static {
+    /**
+     * Whether the object keeps its state itself. All others have a state of ours, or `null`, as soon as they have a place: for these the
+     * question is answered without a walk up the prototypes, to the `Proxy` at their end, which costs more than the rest of a load.
+     */
+    const isManaged = (object: Persistent): object is ManagedPersistent =>
+      object.#state === undefined && object instanceof ManagedPersistent;
+
     /** Loads a ghost, or wakes an object that rests. */
     const load = (object: Persistent): Fields => {
       const jar = object.#jar as Jar;
       if (object.#status === RESTING) {
-        if (object instanceof ManagedPersistent) showManaged(object);
+        if (isManaged(object)) showManaged(object);
         else if (object.#state === null) object.#state = object.#setAside;
         object.#setAside = undefined;
         object.#status = CLEAN;
@@ -238,7 +247,7 @@ export abstract class Persistent {
     /** Loads a ghost, and announces a change of it. Ordering: the jar may refuse, so it is asked before anything is changed. */
     const register = (object: Persistent): void => {
       if (object.#status < CLEAN) load(object);
-      if (object instanceof ManagedPersistent) allowChange(object);
+      if (isManaged(object)) allowChange(object);
       (object.#jar as Jar).register(object);
       object.#status = CHANGED;
     };
@@ -250,7 +259,7 @@ export abstract class Persistent {
         for (let i = names.length - 1; i >= 0; i--) Reflect.deleteProperty(object, names[i] as string);
         object.#volatile = undefined;
       }
-      if (object instanceof ManagedPersistent) clearManaged(object);
+      if (isManaged(object)) clearManaged(object);
       else {
         object.#state = null;
         object.#setAside = undefined;
@@ -344,6 +353,7 @@ export abstract class Persistent {
     };
 
     internals = {
+      isManaged,
       makeShell(cls) {
         const shell = Reflect.construct(Persistent, NO_ARGUMENTS, cls) as Persistent;
         const { shape } = classFields(cls.prototype as object);
@@ -378,14 +388,14 @@ export abstract class Persistent {
       fill(object, state, serial, sizeBytes) {
         object.#status = NEW;
         try {
-          if (object instanceof ManagedPersistent) object.setState(state);
+          if (isManaged(object)) object.setState(state);
           else {
             object.#state ??= {};
             object.setState(state);
             if (object.setState !== Persistent.prototype.setState) absorb(object);
           }
         } catch (error) {
-          for (const key of object instanceof ManagedPersistent ? [] : Object.keys(object)) {
+          for (const key of isManaged(object) ? [] : Object.keys(object)) {
             if (isPlain(object, key)) Reflect.deleteProperty(object, key);
           }
           dropState(object);
@@ -404,7 +414,7 @@ export abstract class Persistent {
       },
       rest(object) {
         if (object.#status !== CLEAN) return false;
-        if (object instanceof ManagedPersistent) hideManaged(object);
+        if (isManaged(object)) hideManaged(object);
         else {
           object.#setAside = object.#state as Fields;
           object.#state = null;
