@@ -274,18 +274,18 @@ export class BlobStore {
   }
 
   async #makeFolders(): Promise<void> {
+    const files = this.#files;
+    // Crash: of names that were not synced any may be lost, these as well as the marker that was made after them.
+    files.makeFolder(this.temporaryDirectory);
+    files.makeFolder(this.#pending);
     if (!this.#isMade) {
-      const files = this.#files;
-      files.makeFolder(this.temporaryDirectory);
-      files.makeFolder(this.#pending);
       const draft = join(this.folder, `${MARKER}.new`);
-      // Ordering: the marker comes last, so that where it stands everything else has to be.
       files.writeText(draft, `${JSON.stringify({ format: FORMAT, version: VERSION })}\n`, { durable: true });
       files.move(draft, join(this.folder, MARKER));
       this.#isMade = true;
     }
-    await this.#files.syncFolder(this.folder);
-    await this.#files.syncFolder(dirname(this.folder));
+    await files.syncFolder(this.folder);
+    await files.syncFolder(dirname(this.folder));
     this.#durable.add(this.folder);
   }
 
@@ -336,7 +336,7 @@ function checkMarker(folder: string, files: BlobFiles): void {
   }
 }
 
-/** Crash: the marker comes last. */
+/** Crash: what may be there without the marker. */
 const LEFT_OVER = new Set([TEMPORARY, PENDING, `${MARKER}.new`]);
 
 function requireOurs(folder: string, files: BlobFiles): void {
