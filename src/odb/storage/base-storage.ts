@@ -452,8 +452,7 @@ export abstract class BaseStorage implements Storage {
   async #takeBackContents(placed: PlacedBlob[]): Promise<void> {
     for (const each of placed.splice(0)) {
       // Crash: a write that failed may be found to have happened at the next open.
-      if (this.#commits.isFailing) each.leave();
-      else await each.takeBack();
+      if (!this.#commits.isFailing) await each.takeBack();
     }
   }
 

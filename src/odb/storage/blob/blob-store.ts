@@ -32,14 +32,15 @@ const TEMPORARY = 'tmp';
 const PENDING = 'pending';
 const GROUP_DIGITS = 3;
 
-/** A content that was put into its place for a transaction. */
+/**
+ * A content that was put into its place for a transaction. Where neither is called, because it is not known whether the transaction
+ * happened, it stays until the next open, which finds out.
+ */
 export interface PlacedBlob {
   /** The transaction is durable. */
   settle(): Promise<void>;
   /** The transaction will not happen. */
   takeBack(): Promise<void>;
-  /** Whether the transaction happened is not known: the next open finds out. */
-  leave(): void;
 }
 
 /** A content, and the blob that it belongs to. */
@@ -142,7 +143,6 @@ export class BlobStore {
         this.#remove(blob);
         await this.#files.removeFile(mark);
       },
-      leave: () => this.#unclaim(blob),
     };
   }
 

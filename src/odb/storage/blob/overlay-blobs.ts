@@ -63,7 +63,7 @@ export class OverlayBlobs implements BlobKeeper {
       await rm(path, { force: true });
     } else this.#drafts.set(info.id, { file: path, count: 1 });
     const letGo = () => this.#letGo(info);
-    return { settle: letGo, takeBack: letGo, leave: () => void letGo().catch(() => undefined) };
+    return { settle: letGo, takeBack: letGo };
   }
 
   async #letGo({ id }: BlobInfo): Promise<void> {
