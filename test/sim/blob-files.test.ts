@@ -53,3 +53,23 @@ async function rounds(seed: number): Promise<void> {
 test('what was placed is there after the machine went down, whoever made its folders, or failed to', async () => {
   for (let seed = 1; seed <= 150; seed++) await rounds(seed);
 });
+
+test('a content of which it is not known whether its transaction happened stays whatever is packed, and the next open decides', async () => {
+  const text = 'content';
+  const info = BlobInfo.of(text.length, crc32(Buffer.from(text)));
+  const blob = { oid: 7 as Oid, id: info.id };
+  for (const happened of [true, false]) {
+    const scheduler = new Scheduler(1);
+    const files = new SimFiles(scheduler, noFaults(), FOLDER);
+    const textOf = (store: BlobStore) => files.read(store.pathOf(blob))?.toString();
+    const store = BlobStore.open(`${FOLDER}/blobs`, files);
+    const placed: Placed[] = [];
+    void place(store, files, { oid: blob.oid, info, text }, placed);
+    while (placed.length === 0) await scheduler.step();
+    store.retain(blob.oid, () => false);
+    assert.equal(textOf(store), text);
+    const next = BlobStore.open(`${FOLDER}/blobs`, files);
+    next.recover(() => happened);
+    assert.equal(textOf(next), happened ? text : undefined);
+  }
+});
