@@ -23,7 +23,7 @@ export class Broken extends ManagedPersistent {
     return readOpaqueState(this.getState());
   }
 
-  /** For {@link makeBrokenGhost}. */
+  /** For the connection that meets such an object. */
   static named(className: string): Broken {
     const broken = new Broken();
     broken.#className = className;
