@@ -544,6 +544,8 @@ export class Ledger {
       before,
       meanwhile.flatMap(({ stores }) => [...stores.values()]),
     );
+    // What was accepted is kept by this pack, also if it could not be written.
+    for (const { stores } of meanwhile) for (const oid of stores.keys()) reached.add(oid);
     for (const oid of this.#revisions.keys()) {
       if (reached.has(oid) || this.#gone.has(oid)) continue;
       if (dataIfAny(storage, oid) === undefined) this.#gone.add(oid);
