@@ -245,6 +245,7 @@ export class BlobStore {
    */
   recover(isNamed: (blob: StoredBlob) => boolean | 'maybe'): void {
     if (!this.#isMade) return;
+    this.#makeWorkFolders();
     for (const name of this.#files.names(this.#pending)) {
       const [oid, id = ''] = name.split('-');
       if (isBlobId(id)) {
@@ -275,9 +276,7 @@ export class BlobStore {
 
   async #makeFolders(): Promise<void> {
     const files = this.#files;
-    // Crash: of names that were not synced any may be lost, these as well as the marker that was made after them.
-    files.makeFolder(this.temporaryDirectory);
-    files.makeFolder(this.#pending);
+    this.#makeWorkFolders();
     if (!this.#isMade) {
       const draft = join(this.folder, `${MARKER}.new`);
       files.writeText(draft, `${JSON.stringify({ format: FORMAT, version: VERSION })}\n`, { durable: true });
@@ -287,6 +286,12 @@ export class BlobStore {
     await files.syncFolder(this.folder);
     await files.syncFolder(dirname(this.folder));
     this.#durable.add(this.folder);
+  }
+
+  /** Crash: of names that were not synced any may be lost, these as well as that of the marker which was made after them. */
+  #makeWorkFolders(): void {
+    this.#files.makeFolder(this.temporaryDirectory);
+    this.#files.makeFolder(this.#pending);
   }
 
   /** Makes the names in the folder of a blob durable, and that of the folder, and those of the folders above it. */
