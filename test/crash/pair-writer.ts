@@ -1,17 +1,22 @@
 // A process that commits to two databases at once, until it is killed or has done what it was told: a count of transfers, or to kill itself
-// at a step of the second one. `node pair-writer.js URI URI COUNT [decider|follower.METHOD.before|after]`; the first URI is its own database,
-// the other one is reached from it.
+// at a step of the second one. `node pair-writer.js URI URI COUNT [decider|follower.METHOD.before|after [blobs]]`; the first URI is its own
+// database, the other one is reached from it. With `blobs` each transfer stores one in both.
 import { writeSync } from 'node:fs';
 import 'holdfast';
-import { type Databases, DB, openStorage, type Storage } from 'holdfast/odb';
+import { type Databases, DB, openStorage, PersistentBlob, type Storage } from 'holdfast/odb';
 import { type Faults, withFaults } from '../support/faults.js';
 
-const [uri, otherUri, count, step] = process.argv.slice(2) as [string, string, string, string?];
+interface Root {
+  value: number;
+  blob: PersistentBlob;
+}
+
+const [uri, otherUri, count, step, blobs] = process.argv.slice(2) as [string, string, string, string?, 'blobs'?];
 const storages = [await openStorage(uri), await openStorage(otherUri)] as const;
 const [decider] = [...storages].sort((a, b) => (a.identity < b.identity ? -1 : 1));
 const faults = new Map<Storage, Faults>(storages.map((storage) => [storage, {}]));
 const databases: Databases = new Map();
-const db = await DB.open<{ value: number }>(withFaults(storages[0], faults.get(storages[0]) as Faults), {
+const db = await DB.open<Root>(withFaults(storages[0], faults.get(storages[0]) as Faults), {
   databases,
   databaseName: uri,
 });
@@ -44,9 +49,10 @@ for (let done = 0; done < Number(count); done++) {
   if (done === 1 && step) killAt(step);
   const value = await db.transaction(
     (connection) => {
-      const other = connection.getConnection<{ value: number }>(otherUri);
+      const other = connection.getConnection<Root>(otherUri);
       connection.root.value = (connection.root.value ?? 0) + 1;
       other.root.value = (other.root.value ?? 0) + 1;
+      if (blobs) for (const { root } of [connection, other]) root.blob = new PersistentBlob(`content ${root.value}`);
       return connection.root.value;
     },
     { retries: 100 },

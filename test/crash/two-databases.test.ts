@@ -1,15 +1,22 @@
 import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { type Databases, DB, TransactionInDoubtError } from 'holdfast';
+import { type Databases, DB, type PersistentBlob, TransactionInDoubtError } from 'holdfast';
+import { strongReferences } from 'holdfast/odb';
 import { type LogSink, setLogSink } from '#src/base/index.js';
 import { type Program, Site } from '../support/programs.js';
 
 const WRITER = fileURLToPath(new URL('./pair-writer.js', import.meta.url));
 
+interface Root {
+  value: number;
+  blob: PersistentBlob;
+}
+
 let site: Site;
-let opened: DB<{ value: number }>[];
+let opened: DB<Root>[];
 let formerSink: LogSink;
 
 beforeEach(() => {
@@ -29,13 +36,13 @@ async function closeAll(): Promise<void> {
   for (const db of opened.splice(0)) await db.close();
 }
 
-async function open(uri: string, databases: Databases = new Map()): Promise<DB<{ value: number }>> {
-  const db = await DB.open<{ value: number }>(uri, { databases, databaseName: uri });
+async function open(uri: string, databases: Databases = new Map()): Promise<DB<Root>> {
+  const db = await DB.open<Root>(uri, { databases, databaseName: uri });
   opened.push(db);
   return db;
 }
 
-const read = (db: DB<{ value: number }>) => db.transaction(({ root }) => root.value ?? 0);
+const read = (db: DB<Root>) => db.transaction(({ root }) => root.value ?? 0);
 
 /** What both hold once they are open together. */
 async function values(uris: readonly string[]): Promise<number[]> {
@@ -92,6 +99,40 @@ test('kill -9 at each step of a commit to two databases on the disk: it has happ
     assert.deepEqual(await values(uris), [expected, expected], step);
   }
 });
+
+test('kill -9 at each step of a commit of blobs to two databases: both have the new content, or both the former one, and no other', async () => {
+  for (const [i, step] of STEPS.entries()) {
+    const uris = ['a', 'b'].map((name) => join(site.directory, `${step}-blobs-${name}.fs`));
+    const writer = site.startFile(WRITER, [...uris, '2', step, 'blobs']);
+    assert.equal((await writer.exited).signal, 'SIGKILL', writer.stderr);
+    const expected = i < HAS_HAPPENED ? 1 : 2;
+    // Each by itself first: the one that is in doubt must not remove what it may yet need, whatever it packs.
+    for (const uri of uris) {
+      await (await open(uri)).pack();
+      await closeAll();
+    }
+    assert.deepEqual(await values(uris), [expected, expected], step);
+    for (const uri of uris) {
+      const db = await open(uri);
+      await db.pack();
+      assert.equal(await db.transaction(({ root }) => contentOf(root.blob)), `content ${expected}`, step);
+      const problems: string[] = [];
+      for await (const { message } of db.storage.verify({ references: strongReferences })) problems.push(message);
+      assert.deepEqual(problems, [], step);
+      await closeAll();
+      const contents = readdirSync(join(uri, 'blobs'), { recursive: true, withFileTypes: true })
+        .filter((entry) => entry.isFile() && entry.name !== 'layout.json')
+        .map(({ name }) => name);
+      assert.equal(contents.length, 1, `${step}: ${contents}`);
+    }
+  }
+});
+
+async function contentOf(blob: PersistentBlob): Promise<string> {
+  let content = '';
+  for await (const chunk of await blob.open('r')) content += String(chunk);
+  return content;
+}
 
 test('kill -9 at any instant of many commits to two databases leaves them alike, with all that was acknowledged', async () => {
   const uris = ['a', 'b'].map((name) => join(site.directory, `${name}.fs`));
