@@ -19,9 +19,16 @@ after(() => {
   setLogSink(formerSink);
 });
 
-for (const durable of [true, false]) {
+/** What each is opened with. */
+const VARIANTS = {
+  LevelStorage: {},
+  'LevelStorage, not durable': { durable: false },
+  'LevelStorage, every transaction being a large one': { batchSize: 1 },
+};
+
+for (const [name, variant] of Object.entries(VARIANTS)) {
   testStorage({
-    name: durable ? 'LevelStorage' : 'LevelStorage, not durable',
+    name,
     supports: {
       history: true,
       clients: 'one thread has the storage itself, not a view of it; views are tested by themselves',
@@ -38,7 +45,7 @@ for (const durable of [true, false]) {
       const folder = mkdtempSync(join(tmpdir(), 'holdfast-conformance-'));
       const open = ({ merges, clock, readOnly }: SubjectOptions & { readOnly?: boolean }) =>
         LevelStorage.open(join(folder, 'test.fs'), {
-          durable,
+          ...variant,
           readOnly: readOnly ?? false,
           ...(clock ? { clock } : {}),
           ...(merges ? { conflictResolver: appendResolver } : {}),

@@ -20,6 +20,11 @@ test('whatever fails and whenever everything ends, a database keeps what it prom
   for (const seed of SEEDS) await t.test(`seed ${seed}`, () => simulate(seed).then(() => undefined));
 });
 
+test('nor does it break a promise where every transaction of some bytes is written in several batches', async (t) => {
+  for (const seed of [48, 64, 68, 71, 88, 96])
+    await t.test(`seed ${seed}`, () => simulate(seed, { batchSize: 200 }).then(() => undefined));
+});
+
 test('a seed is one run: all that happens in it happens again', async () => {
   for (const seed of [7, 21]) {
     const first = await simulate(seed, { steps: 400 });

@@ -19,6 +19,8 @@ export interface SimulationOptions {
   readonly isPrinted?: boolean;
   /** What the disk does that it must not do. */
   readonly lie?: Lie;
+  /** Bytes above which a transaction is a large one, which is written in several batches. */
+  readonly batchSize?: number;
   /** Breaks a storage each time that one is opened, to show that the checkers notice. */
   readonly sabotage?: (storage: LevelStorage) => void;
 }
@@ -183,7 +185,12 @@ class Simulation {
     const scheduler = this.#scheduler;
     const storage = await LevelStorage.open(
       'simulated',
-      { clock: scheduler, history: this.#keep, conflictResolver: recordConflictResolver },
+      {
+        clock: scheduler,
+        history: this.#keep,
+        batchSize: this.#options.batchSize ?? '8MB',
+        conflictResolver: recordConflictResolver,
+      },
       this.#disk,
     );
     scheduler.note(`opened at ${storage.lastTransaction()}`);
@@ -276,14 +283,20 @@ class Simulation {
     const { storage, db, scheduler } = life;
     const client = new Client(life, 'last');
     await client.lookAtAll();
+    await verify(storage, /^the content \S+ of blob oid \d+ is named by no revision/);
     await db.pack();
     scheduler.note('packed at the end');
-    for await (const { message } of storage.verify({ references: checkedReferences })) {
-      throw new CheckFailed('verify', message);
-    }
+    await verify(storage);
     await client.lookAtAll();
     client.close();
     await db.close();
+  }
+}
+
+/** @param allowed what a pack is still to remove */
+async function verify(storage: LevelStorage, allowed?: RegExp): Promise<void> {
+  for await (const { message } of storage.verify({ references: checkedReferences })) {
+    if (!allowed?.test(message)) throw new CheckFailed('verify', message);
   }
 }
 

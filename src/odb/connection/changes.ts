@@ -17,8 +17,9 @@ import type { DataManagerSavepoint } from '../transaction/data-manager.js';
 import type { Connection } from './connection.js';
 import type { ConnectionParts } from './connection-parts.js';
 import type { ConnectionSet } from './connection-set.js';
+import type { ImportedRecords } from './imported-records.js';
 import type { MutationDetector } from './mutation-detector.js';
-import { type TemporaryRecord, TemporaryStore } from './temporary-store.js';
+import { type SavedRecords, type TemporaryRecord, TemporaryStore } from './temporary-store.js';
 
 const logger = new Logger('holdfast.connection');
 
@@ -107,12 +108,10 @@ export class Changes {
   }
 
   /** Takes in records of new objects, which stay ghosts until they are touched. */
-  imported(records: ReadonlyMap<Oid, TemporaryRecord>): void {
+  imported(records: ImportedRecords): void {
     this.#temporary ??= new TemporaryStore();
-    for (const [oid, record] of records) {
-      this.#temporary.set(oid, record);
-      if (record.draft) this.#own(record.draft);
-    }
+    this.#temporary.take(records);
+    for (const draft of records.drafts.values()) this.#own(draft);
   }
 
   /** @throws InvalidObjectReference for an object that has a place elsewhere. */
@@ -302,11 +301,7 @@ export class Changes {
     this.#cache.trim();
   }
 
-  #rollback(
-    temporary: TemporaryStore,
-    records: ReturnType<TemporaryStore['snapshot']>,
-    added: Map<Oid, Persistent>,
-  ): void {
+  #rollback(temporary: TemporaryStore, records: SavedRecords, added: Map<Oid, Persistent>): void {
     for (const [oid, object] of this.#added) {
       if (added.has(oid)) continue;
       this.#disown(oid, object);

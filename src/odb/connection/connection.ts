@@ -29,7 +29,7 @@ import type { Poolable } from './connection-pool.js';
 import { ConnectionSet } from './connection-set.js';
 import { type ExportDestination, type ExportRequest, exportStream, exportTo, requireDestination } from './exporting.js';
 import { Handover } from './handover.js';
-import { discardImport, type ImportSource, readImport } from './importing.js';
+import { type ImportSource, readImport } from './importing.js';
 import { MutationDetector } from './mutation-detector.js';
 import { ObjectLoader } from './object-loader.js';
 import { type Wanted, wantedOids } from './prefetching.js';
@@ -414,7 +414,7 @@ export class Connection<Root extends object = Record<string, unknown>>
     const transaction = opening.manager.get();
     const { top, records } = await readImport(this.#storage, source, options);
     if (this.#opening !== opening || opening.manager.current !== transaction || this.#handover) {
-      discardImport(records);
+      records.discard();
       throw new ConnectionStateError(
         'importFile: the transaction ended before all was read, and nothing was imported: await it before you commit or abort',
       );

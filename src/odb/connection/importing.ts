@@ -3,7 +3,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { inspect } from 'node:util';
 import { argumentTypeError, crc32 } from '../../base/index.js';
 import { CorruptionError, StorageError } from '../errors.js';
-import { type Oid, ZERO_TID } from '../ids.js';
+import type { Oid } from '../ids.js';
 import { BlobDraft, temporaryPath } from '../persistent/blob/blob-draft.js';
 import { type ParsedRecord, readRecord, withReferences } from '../serialize/record.js';
 import type { RecordReference } from '../serialize/references.js';
@@ -12,7 +12,8 @@ import { type BlobInfo, blobOf, encodeBlobRecord } from '../storage/blob/blob-in
 import type { Storage } from '../storage/storage.js';
 import { type ExportedRecord, type ExportPart, readExport } from './export-format.js';
 import { refuseForeign } from './exporting.js';
-import type { TemporaryRecord } from './temporary-store.js';
+import { ImportedRecords } from './imported-records.js';
+import { grown, OidIndex } from './oid-index.js';
 import { CHUNK_BYTES, pathOf, Tally, type TransferOptions } from './transfer.js';
 
 /** Where an import comes from. */
@@ -21,7 +22,7 @@ export type ImportSource = string | URL | AsyncIterable<Uint8Array>;
 /** What an import brings: records with oids of this database. */
 export interface ImportedObjects {
   readonly top: RecordReference;
-  readonly records: ReadonlyMap<Oid, TemporaryRecord>;
+  readonly records: ImportedRecords;
 }
 
 /**
@@ -63,11 +64,11 @@ class Import {
   readonly #storage: Pick<Storage, 'newOid' | 'temporaryDirectory'>;
   readonly #name: string;
   readonly #tally: Tally;
-  readonly #records = new Map<Oid, TemporaryRecord>();
-  /** Oids of the file, and those that stand for them here. */
-  readonly #oids = new Map<Oid, Oid>();
-  /** Oids of the file whose records have not come yet, and what leads to each. */
-  readonly #missing = new Map<Oid, string>();
+  readonly #records = new ImportedRecords();
+  /** Oids of the file; each has the number of the oid that stands for it here. */
+  readonly #oids = new OidIndex();
+  /** What leads to the object with this number, as the number of that one + 1; 0 where nothing does that needs its record. */
+  #leading = new Uint32Array(64);
   #top: Oid | undefined;
   #topClassName = '';
   #content: IncomingContent | undefined;
@@ -83,19 +84,19 @@ class Import {
     this.#requireContentWhole();
     if (part.kind === 'record') return this.#takeRecord(part);
     this.#top = part.top;
-    this.#missing.set(part.top, 'its head');
+    this.#numberOf(part.top);
   }
 
   async #takeRecord({ oid, data }: ExportedRecord): Promise<void> {
-    const own = this.#translate(oid);
-    if (this.#records.has(own)) throw new CorruptionError(`${this.#name} has the record of oid ${oid} twice`, { oid });
+    const number = this.#numberOf(oid);
+    if (this.#records.hasCome(number)) {
+      throw new CorruptionError(`${this.#name} has the record of oid ${oid} twice`, { oid });
+    }
     const parsed = this.#parse(data, oid);
-    this.#missing.delete(oid);
     this.#tally.record(data.length);
     if (oid === this.#top) this.#topClassName = parsed.className;
     const info = blobOf(data);
     if (info) {
-      this.#records.set(own, { data, serial: ZERO_TID });
       const path = temporaryPath(this.#storage.temporaryDirectory);
       this.#content = { oid, info, path, file: await open(path, 'wx', 0o600), size: 0, crc: 0 };
       if (info.size === 0) await this.#endContent(this.#content);
@@ -103,22 +104,21 @@ class Import {
     }
     const references = parsed.references.map((reference) => {
       refuseForeign(reference, oid);
-      const translated = this.#translate(reference.oid);
-      if (reference.kind === 'strong' && !this.#records.has(translated) && reference.oid !== oid) {
-        this.#missing.set(reference.oid, `the record of oid ${oid}`);
-      }
-      return { ...reference, oid: translated };
+      const to = this.#numberOf(reference.oid);
+      if (reference.kind === 'strong' && this.#leading[to] === 0) this.#leading[to] = number + 1;
+      return { ...reference, oid: this.#records.oidOf(to) };
     });
-    this.#records.set(own, { data: withReferences(parsed, references), serial: ZERO_TID });
+    this.#records.come(number, references.length === 0 ? data : withReferences(parsed, references));
   }
 
-  #translate(oid: Oid): Oid {
-    let own = this.#oids.get(oid);
-    if (own === undefined) {
-      own = this.#storage.newOid();
-      this.#oids.set(oid, own);
-    }
-    return own;
+  /** The number of an oid of the file, and of the one that it has here. */
+  #numberOf(oid: Oid): number {
+    const known = this.#oids.numberOf(oid);
+    if (known >= 0) return known;
+    this.#records.expect(this.#storage.newOid());
+    const number = this.#oids.add(oid);
+    if (number === this.#leading.length) this.#leading = grown(this.#leading, 2 * number);
+    return number;
   }
 
   #parse(data: Buffer, oid: Oid): ParsedRecord {
@@ -149,7 +149,7 @@ class Import {
     const draft = BlobDraft.ofFile(path, { size, crc });
     this.#content = undefined;
     // The content has an id of its own here, as its blob has.
-    this.#records.set(this.#translate(oid), { data: encodeBlobRecord(draft.info), serial: ZERO_TID, draft });
+    this.#records.come(this.#numberOf(oid), encodeBlobRecord(draft.info), draft);
   }
 
   #requireContentWhole(): void {
@@ -164,28 +164,28 @@ class Import {
   /** @throws CorruptionError when something is missing. */
   finish(): ImportedObjects {
     this.#requireContentWhole();
-    for (const [oid, from] of this.#missing) {
-      throw new CorruptionError(`${this.#name} has no record of oid ${oid}, to which ${from} leads`, { oid });
+    const topNumber = this.#numberOf(this.#top as Oid);
+    for (let number = 0; number < this.#oids.count; number++) {
+      const from = this.#leading[number] as number;
+      if (this.#records.hasCome(number) || (from === 0 && number !== topNumber)) continue;
+      const oid = this.#oids.at(number);
+      const what = from === 0 ? 'its head' : `the record of oid ${this.#oids.at(from - 1)}`;
+      throw new CorruptionError(`${this.#name} has no record of oid ${oid}, to which ${what} leads`, { oid });
     }
     this.#tally.tell();
-    const top = this.#translate(this.#top as Oid);
+    const top = this.#records.oidOf(topNumber);
     return { top: { oid: top, className: this.#topClassName, kind: 'strong' }, records: this.#records };
   }
 
-  /** Removes the contents that were made. */
+  /** Lets go of what was taken in. */
   async discard(): Promise<void> {
     const content = this.#content;
     if (content) {
       await content.file.close();
       BlobDraft.ofFile(content.path, content).remove();
     }
-    discardImport(this.#records);
+    this.#records.discard();
   }
-}
-
-/** Removes the contents of an import that is not wanted. */
-export function discardImport(records: ReadonlyMap<Oid, TemporaryRecord>): void {
-  for (const { draft } of records.values()) draft?.remove();
 }
 
 interface ImportedBytes {

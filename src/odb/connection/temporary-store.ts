@@ -1,7 +1,8 @@
 import type { Oid, Tid } from '../ids.js';
 import { SAVED_MEMORY_BYTES_MAX } from '../limits.js';
 import type { BlobDraft } from '../persistent/blob/blob-draft.js';
-import { SpillFile } from './spill-file.js';
+import { SpillFile } from '../storage/spill-file.js';
+import type { ImportedRecords } from './imported-records.js';
 
 /** A changed object as it was at a savepoint. */
 export interface TemporaryRecord {
@@ -39,6 +40,10 @@ class SpilledRecord implements TemporaryRecord {
  */
 export class TemporaryStore {
   #records = new Map<Oid, TemporaryRecord>();
+  /** What was imported, oldest first. */
+  #imports: readonly ImportedRecords[] = [];
+  /** All that was ever imported, rolled back or not: a savepoint may go back to it. */
+  readonly #taken: ImportedRecords[] = [];
   readonly #memoryBytesMax: number;
   #memoryBytes = 0;
   #file: SpillFile | undefined;
@@ -57,11 +62,17 @@ export class TemporaryStore {
     return this.#file?.size ?? 0;
   }
 
-  get(oid: Oid): TemporaryRecord | undefined {
-    return this.#records.get(oid);
+  /** Takes in the records of an import. */
+  take(imported: ImportedRecords): void {
+    this.#imports = [...this.#imports, imported];
+    this.#taken.push(imported);
   }
 
-  /** @throws Errors of the file system. */
+  get(oid: Oid): TemporaryRecord | undefined {
+    return find(oid, this.#records, this.#imports);
+  }
+
+  /** @throws StorageError when the temporary file cannot be written. */
   set(oid: Oid, record: TemporaryRecord): void {
     if (this.#memoryBytes + record.data.length <= this.#memoryBytesMax) {
       this.#memoryBytes += record.data.length;
@@ -72,20 +83,27 @@ export class TemporaryStore {
     this.#records.set(oid, new SpilledRecord(record, this.#file));
   }
 
-  entries(): Iterable<[Oid, TemporaryRecord]> {
-    return this.#records;
+  *entries(): Generator<[Oid, TemporaryRecord]> {
+    for (const imported of this.#imports) {
+      for (const entry of imported) if (!this.#records.has(entry[0])) yield entry;
+    }
+    yield* this.#records;
   }
 
   /** A copy to go back to. */
-  snapshot(): ReadonlyMap<Oid, TemporaryRecord> {
-    return new Map(this.#records);
+  snapshot(): SavedRecords {
+    const records = new Map(this.#records);
+    const imports = this.#imports;
+    return { records, imports, get: (oid) => find(oid, records, imports) };
   }
 
-  /** Goes back to a snapshot; returns the oids whose records differ from it, with the records that went. */
-  restore(snapshot: ReadonlyMap<Oid, TemporaryRecord>): [Oid, TemporaryRecord][] {
-    const differing = [...this.#records].filter(([oid, record]) => snapshot.get(oid) !== record);
-    this.#records = new Map(snapshot);
-    return differing;
+  /** Goes back to a snapshot; tells of the oids whose records differ from it, with the records that went. */
+  restore({ records, imports }: SavedRecords): Iterable<[Oid, TemporaryRecord]> {
+    const changed = [...this.#records].filter(([oid, record]) => records.get(oid) !== record);
+    const dropped = this.#imports.slice(imports.length);
+    this.#records = new Map(records);
+    this.#imports = imports;
+    return concatenated(changed, dropped);
   }
 
   /** Lets go of everything. */
@@ -93,5 +111,35 @@ export class TemporaryStore {
     this.#records.clear();
     this.#file?.close();
     this.#file = undefined;
+    for (const imported of this.#taken) imported.close();
+    this.#taken.length = 0;
+    this.#imports = [];
   }
+}
+
+/** What a savepoint goes back to. */
+export interface SavedRecords {
+  readonly records: ReadonlyMap<Oid, TemporaryRecord>;
+  readonly imports: readonly ImportedRecords[];
+  get(oid: Oid): TemporaryRecord | undefined;
+}
+
+/** What was changed since it was imported stands in the records. */
+function find(
+  oid: Oid,
+  records: ReadonlyMap<Oid, TemporaryRecord>,
+  imports: readonly ImportedRecords[],
+): TemporaryRecord | undefined {
+  const record = records.get(oid);
+  if (record) return record;
+  for (const imported of imports) {
+    const found = imported.get(oid);
+    if (found) return found;
+  }
+  return undefined;
+}
+
+function* concatenated<T>(first: Iterable<T>, others: Iterable<Iterable<T>>): Generator<T> {
+  yield* first;
+  for (const each of others) yield* each;
 }

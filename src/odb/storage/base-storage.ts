@@ -25,6 +25,8 @@ import { type LockSession, LockTable } from './lock-table.js';
 import { type OldestSnapshot, OpenSnapshots } from './open-snapshots.js';
 import type { Marking } from './pack/marking.js';
 import { type PackBackend, type PackCommits, pack } from './pack/pack.js';
+import { SpillFile } from './spill-file.js';
+import { SpilledStore } from './spilled-store.js';
 import type {
   CommitOutcome,
   ConflictResolver,
@@ -68,6 +70,9 @@ interface OpenTransaction {
   readonly transaction: StorageTransaction;
   phase: Phase;
   readonly stores: StoreRequest[];
+  /** Bytes of the stores, and the file in which they are past a bound. */
+  bytes: number;
+  spill: SpillFile | undefined;
   readonly checks: { oid: Oid; serial: Tid }[];
   readonly undos: Tid[];
   readonly blobs: BlobRequest[];
@@ -89,8 +94,8 @@ export abstract class BaseStorage implements Storage {
   readonly #readOnly: boolean;
   #resolver: ConflictResolver | undefined;
   readonly #transactions = new Map<StorageTransaction, OpenTransaction>();
-  /** Contents of blobs that transactions in doubt have placed. */
-  readonly #doubtedContents = new Map<string, PlacedBlob[]>();
+  /** What transactions in doubt have placed, and where their stores are. */
+  readonly #doubted = new Map<string, Pick<OpenTransaction, 'placed' | 'spill'>>();
   /** Contents whose transactions are durable, and of which that is being noted: nobody but `close` waits. */
   readonly #settling = new Set<Promise<void>>();
   readonly #listeners = new Set<InvalidationListener>();
@@ -165,6 +170,11 @@ export abstract class BaseStorage implements Storage {
     return undefined;
   }
 
+  /** For subclasses: what one transaction stores is kept in memory up to this many bytes; the rest goes to a temporary file. */
+  protected get storesInMemoryBytesMax(): number {
+    return Number.POSITIVE_INFINITY;
+  }
+
   /** For subclasses: where the contents of blobs are, if there are any. */
   protected get blobs(): BlobKeeper | undefined {
     return undefined;
@@ -225,6 +235,8 @@ export abstract class BaseStorage implements Storage {
       transaction,
       phase: 'open',
       stores: [],
+      bytes: 0,
+      spill: undefined,
       checks: [],
       undos: [],
       blobs: [],
@@ -239,7 +251,7 @@ export abstract class BaseStorage implements Storage {
     const open = this.#require(transaction, 'open', 'store');
     const info = blobOf(data);
     if (info) this.#storeContent(open, oid, info, undefined);
-    open.stores.push({ oid, serial, data });
+    this.#keep(open, { oid, previous: serial, data });
   }
 
   storeBlob(transaction: StorageTransaction, oid: Oid, serial: Tid, data: Uint8Array, file: string): void {
@@ -247,7 +259,15 @@ export abstract class BaseStorage implements Storage {
     const info = blobOf(data);
     if (!info) throw argumentTypeError('ARG_BLOB_RECORD', `storeBlob: the record of oid ${oid} is not that of a blob`);
     this.#storeContent(open, oid, info, file);
-    open.stores.push({ oid, serial, data });
+    this.#keep(open, { oid, previous: serial, data });
+  }
+
+  #keep(open: OpenTransaction, store: StoreRequest): void {
+    open.bytes += store.data.length;
+    if (open.bytes > this.storesInMemoryBytesMax) {
+      open.spill ??= new SpillFile();
+      open.stores.push(new SpilledStore(store, open.spill));
+    } else open.stores.push(store);
   }
 
   #storeContent({ blobs }: OpenTransaction, oid: Oid, info: BlobInfo, file: string | undefined): void {
@@ -281,8 +301,8 @@ export abstract class BaseStorage implements Storage {
         open,
         this.#withContents(open, () => this.#commits.commit(open)),
       );
-      this.#transactions.delete(transaction);
       this.#settleContents(open.placed);
+      this.#end(open);
       return outcome;
     } catch (error) {
       open.phase = 'failed';
@@ -320,7 +340,7 @@ export abstract class BaseStorage implements Storage {
       return tid;
     } catch (error) {
       open.phase = 'failed';
-      if (this.#commits.doubts.get(transaction.commitId)) this.#doubted(open);
+      if (this.#commits.doubts.get(transaction.commitId)) this.#keepDoubted(open);
       throw error;
     }
   }
@@ -354,6 +374,7 @@ export abstract class BaseStorage implements Storage {
 
   #end(open: OpenTransaction): void {
     this.#transactions.delete(open.transaction);
+    open.spill?.close();
     open.ended?.resolve();
   }
 
@@ -376,11 +397,14 @@ export abstract class BaseStorage implements Storage {
       throw new StorageTransactionError('suspend: no other storage decides this transaction: abort it');
     }
     this.#commits.suspend(accepted);
-    this.#doubted(open);
+    this.#keepDoubted(open);
   }
 
-  #doubted(open: OpenTransaction): void {
-    if (open.placed.length > 0) this.#doubtedContents.set(toHex(open.transaction.commitId), open.placed.splice(0));
+  #keepDoubted(open: OpenTransaction): void {
+    const { placed, spill, transaction } = open;
+    if (placed.length > 0 || spill) this.#doubted.set(toHex(transaction.commitId), { placed, spill });
+    open.placed = [];
+    open.spill = undefined;
     this.#end(open);
   }
 
@@ -392,8 +416,9 @@ export abstract class BaseStorage implements Storage {
     const doubt = this.#commits.doubts.get(commitId);
     if (!doubt) return this.outcome(commitId);
     const tid = await this.#commits.resolve(doubt, happened);
-    const placed = this.#doubtedContents.get(toHex(commitId)) ?? [];
-    this.#doubtedContents.delete(toHex(commitId));
+    const { placed, spill } = this.#doubted.get(toHex(commitId)) ?? { placed: [] };
+    this.#doubted.delete(toHex(commitId));
+    spill?.close();
     if (happened) this.#settleContents(placed);
     else await this.#takeBackContents(placed);
     return tid;

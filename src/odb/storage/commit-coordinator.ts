@@ -14,6 +14,8 @@ export interface CommitRequest {
   readonly checks: readonly { readonly oid: Oid; readonly serial: Tid }[];
   /** Transactions to be undone, in this order. */
   readonly undos: readonly Tid[];
+  /** Bytes of what is stored. */
+  readonly bytes?: number;
 }
 
 /** Who decides a transaction: another storage, or this one, among several. `undefined` where it is the only one. */
@@ -22,7 +24,8 @@ export type DecidedBy = Decider | 'self' | undefined;
 export interface StoreRequest {
   readonly oid: Oid;
   /** The revision that it is based on. */
-  readonly serial: Tid;
+  readonly previous: Tid;
+  /** May be read from a file, each time anew. */
   readonly data: Uint8Array;
 }
 
@@ -35,12 +38,16 @@ export interface AcceptedTransaction {
   /** The tid under which a vote wrote it already, so that it only has to be flipped. */
   readonly preparedTid: Tid | undefined;
   readonly decider: DecidedBy;
+  /** Bytes of what was stored; 0 where it is not known. */
+  readonly bytes: number;
 }
 
+/** A store that was accepted as it came, or what became of it. */
 export interface AcceptedRecord {
   readonly oid: Oid;
   /** The revision that it supersedes; `ZERO_TID` for a new object. */
   readonly previous: Tid;
+  /** May be read from a file, each time anew. */
   readonly data: Uint8Array;
 }
 
@@ -74,6 +81,8 @@ export interface CommitBackend {
   publish(transaction: AcceptedTransaction): void;
 }
 
+type PendingRecords = Pick<AcceptedTransaction, 'tid' | 'records'>;
+
 interface Pending {
   readonly accepted: AcceptedTransaction;
   readonly done: Deferred<void>;
@@ -96,8 +105,8 @@ export class CommitCoordinator {
   readonly #backend: CommitBackend;
   readonly #clock: Clock;
   readonly #resolver: () => ConflictResolver | undefined;
-  /** Accepted, not flushed. */
-  readonly #overlay = new Map<Oid, { readonly tid: Tid; readonly data: Uint8Array }>();
+  /** Accepted, not flushed: who is about to write an object. */
+  readonly #overlay = new Map<Oid, PendingRecords>();
   /** Those who wait until an accepted transaction is published, or has failed. */
   readonly #watched = new Map<Tid, Deferred<void>>();
   /** Current tids of objects that were lately written; two generations, of which the older is dropped whole. */
@@ -332,7 +341,7 @@ export class CommitCoordinator {
   }
 
   /** The checks, the merges and the tid: synchronous, first come, first served. */
-  #accept({ transaction, stores, checks, undos }: CommitRequest): AcceptedTransaction {
+  #accept({ transaction, stores, checks, undos, bytes = 0 }: CommitRequest): AcceptedTransaction {
     for (const { oid, serial } of checks) {
       this.#doubts.require(oid);
       const committedSerial = this.#current(oid);
@@ -342,10 +351,11 @@ export class CommitCoordinator {
     const records: AcceptedRecord[] = [];
     const resolved: Oid[] = [];
     for (const store of stores) {
-      const { oid, serial } = store;
+      const { oid } = store;
       this.#doubts.require(oid);
       const previous = this.#current(oid);
-      if (previous === serial || isRestored) records.push({ oid, previous, data: store.data });
+      if (previous === store.previous) records.push(store);
+      else if (isRestored) records.push({ oid, previous, data: store.data });
       else {
         records.push({ oid, previous, data: this.#merge(store, previous) });
         resolved.push(oid);
@@ -362,18 +372,25 @@ export class CommitCoordinator {
       resolved,
       preparedTid: undefined,
       decider: undefined,
+      bytes,
     };
   }
 
   /** Takes an accepted transaction into the overlay; returns whether it has several records of one object. */
-  #enter({ tid, records }: Pick<AcceptedTransaction, 'tid' | 'records'>): boolean {
+  #enter({ tid, records }: PendingRecords): boolean {
     this.#lastTid = tid;
+    const pending = { tid, records };
     let isRepeated = false;
-    for (const { oid, data } of records) {
-      if (this.#overlay.get(oid)?.tid === tid) isRepeated = true;
-      this.#overlay.set(oid, { tid, data });
+    for (const { oid } of records) {
+      if (this.#overlay.get(oid) === pending) isRepeated = true;
+      this.#overlay.set(oid, pending);
     }
     return isRepeated;
+  }
+
+  /** What an accepted transaction is about to write. */
+  #pendingData(oid: Oid): Uint8Array | undefined {
+    return this.#overlay.get(oid)?.records.findLast((record) => record.oid === oid)?.data;
   }
 
   #newTid(wanted: Tid | undefined): Tid {
@@ -391,7 +408,7 @@ export class CommitCoordinator {
       written: (tid) => this.#backend.written(tid),
       current: (oid) => {
         const tid = this.#current(oid);
-        return { tid, data: this.#overlay.get(oid)?.data ?? this.#backend.revision(oid, tid) ?? REMOVED };
+        return { tid, data: this.#pendingData(oid) ?? this.#backend.revision(oid, tid) ?? REMOVED };
       },
       merge: (request) => this.#resolver()?.resolve(request),
     });
@@ -422,10 +439,10 @@ export class CommitCoordinator {
     this.#recent = new Map();
   }
 
-  #merge({ oid, serial, data }: StoreRequest, committedSerial: Tid): Uint8Array {
+  #merge({ oid, previous: serial, data }: StoreRequest, committedSerial: Tid): Uint8Array {
     const conflict = (reason?: string) => new ConflictError({ oid, baseSerial: serial, committedSerial, reason });
     if (serial === ZERO_TID) throw conflict('both made it new');
-    const committed = this.#overlay.get(oid)?.data ?? this.#backend.revision(oid, committedSerial);
+    const committed = this.#pendingData(oid) ?? this.#backend.revision(oid, committedSerial);
     const base = this.#backend.revision(oid, serial);
     if (data.length === 0) throw conflict('this one removes it');
     if (!committed?.length || !base?.length)
@@ -480,8 +497,10 @@ export class CommitCoordinator {
   }
 
   #settled({ tid, records }: AcceptedTransaction): void {
-    for (const { oid } of records) {
-      this.#remember(oid, tid);
+    for (let i = 0; i < records.length; i++) {
+      const { oid } = records[i] as AcceptedRecord;
+      // More would push each other out.
+      if (i >= records.length - CURRENT_MAX) this.#remember(oid, tid);
       if (this.#overlay.get(oid)?.tid === tid) this.#overlay.delete(oid);
     }
   }

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import {
   createReadStream,
   createWriteStream,
@@ -15,7 +16,8 @@ import { PassThrough, Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
 import { afterEach, beforeEach, test } from 'node:test';
-import { pathToFileURL } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { promisify } from 'node:util';
 import { createGunzip, createGzip } from 'node:zlib';
 import {
   BTree,
@@ -43,9 +45,13 @@ import {
 } from 'holdfast/odb';
 import { systemRandom } from '#src/base/index.js';
 import { commit } from '#src/conformance/commits.js';
+import { ExportWriter } from '#src/odb/connection/export-format.js';
+import { buildRecord } from '#src/odb/serialize/record.js';
 import type { RecordReference } from '#src/odb/serialize/references.js';
-import { writeRecord } from '#src/odb/serialize/writer.js';
+import { encodePlain, writeRecord } from '#src/odb/serialize/writer.js';
 import { Account } from './bank.js';
+
+const IMPORTER = fileURLToPath(new URL('./importing-process.js', import.meta.url));
 
 let folder: string;
 let databases: DB[];
@@ -570,6 +576,92 @@ test('a damaged or incomplete content of a blob is refused, and leaves nothing',
   });
   assert.deepEqual(readdirSync(join(folder, 'blobs.fs', 'blobs', 'tmp')), []);
 });
+
+test('a savepoint goes back to before an import, and to what was imported, however much that is', async () => {
+  const source = await newDatabase();
+  const text = 'x'.repeat(200);
+  await source.transaction(({ root }) => {
+    root['tree'] = new BTree<number, Account>().load(
+      Array.from({ length: 3000 }, (_, i) => [i, new Account(`${i} ${text}`)] as const),
+    );
+  });
+  const bytes = await exportOf(source, 'tree');
+  assert.ok(bytes.length > 600_000, 'more than is kept in memory');
+  const target = await newDatabase();
+  await transaction.isolate(async () => {
+    const connection = target.open();
+    type Tree = BTree<number, Account>;
+    const importTree = async () => (await connection.importFile(Readable.from([bytes]))) as Tree;
+    const start = transaction.savepoint();
+    const dropped = await importTree();
+    const gone = dropped.get(7) as Account;
+    assert.equal(gone.owner, `7 ${text}`);
+    start.rollback();
+    assert.throws(() => gone.owner, POSKeyError);
+    connection.root['tree'] = await importTree();
+    const imported = transaction.savepoint();
+    const tree = connection.root['tree'] as Tree;
+    const [account, other] = [tree.get(8), tree.get(2999)] as [Account, Account];
+    account.balance = 1;
+    transaction.savepoint();
+    account.balance = 2;
+    connection.cacheMinimize();
+    assert.deepEqual([account.balance, other.owner], [2, `2999 ${text}`]);
+    imported.rollback();
+    assert.deepEqual([account.balance, account.owner], [0, `8 ${text}`]);
+    other.balance = 9;
+    await importTree();
+    await transaction.commit();
+    assert.equal(other.balance, 9);
+    connection.close();
+  });
+  await target.transaction(({ root }) => {
+    const tree = root['tree'] as BTree<number, Account>;
+    tree.check();
+    for (let i = 0; i < 3000; i++) {
+      const { owner, balance } = tree.get(i) as Account;
+      assert.deepEqual([owner, balance], [`${i} ${text}`, i === 2999 ? 9 : 0]);
+    }
+  });
+});
+
+test('a large import is one transaction, and needs little memory', async () => {
+  const count = 150_000;
+  const file = join(folder, 'large.hfx');
+  await pipeline(Readable.from(largeExport(count)), createWriteStream(file));
+  const path = join(folder, 'large.fs');
+  // Its objects alone would take more.
+  const args = ['--max-old-space-size=40', IMPORTER, path, file];
+  const { stdout } = await promisify(execFile)(process.execPath, args);
+  assert.ok(Number(stdout) > count, stdout);
+  const db = await DB.open(path, { history: 'all' });
+  databases.push(db);
+  const records = [];
+  for await (const each of db.storage.iterate()) records.push(each.records.length);
+  assert.deepEqual(records, [1, count + 2], 'the new root, then the import and the changed root');
+  for await (const { message } of db.storage.verify({ references: checkedReferences })) assert.fail(message);
+});
+
+/** A list of so many mappings, whose records are of 150 bytes. */
+function* largeExport(count: number): Generator<Buffer> {
+  const reference = (i: number) => ({
+    oid: (i + 1) as Oid,
+    className: 'holdfast.PersistentMapping',
+    kind: 'strong' as const,
+  });
+  const writer = new ExportWriter();
+  yield writer.head(0 as Oid, 1 as Tid);
+  const state = encodePlain({ text: 'x'.repeat(100) }, 'state') as Buffer;
+  const references = Array.from({ length: count }, (_, i) => reference(i));
+  yield writer.record(0 as Oid, buildRecord('holdfast.PersistentList', references, state, state.length));
+  for (let i = 0; i < count; i += 1000) {
+    const records = Array.from({ length: 1000 }, (_, j) =>
+      writer.record((i + j + 1) as Oid, buildRecord('holdfast.PersistentMapping', [], state, state.length)),
+    );
+    yield Buffer.concat(records);
+  }
+  yield writer.end();
+}
 
 test('a file of the first version is read', async () => {
   const bytes = Buffer.from(FIRST_VERSION, 'base64');

@@ -97,7 +97,11 @@ function setUp() {
   });
   const request = (...stores: [oid: number, serial: Tid][]) => ({
     transaction: transaction(),
-    stores: stores.map(([oid, serial]) => ({ oid: oid as Oid, serial, data: Buffer.from(`${oid} on ${serial}`) })),
+    stores: stores.map(([oid, serial]) => ({
+      oid: oid as Oid,
+      previous: serial,
+      data: Buffer.from(`${oid} on ${serial}`),
+    })),
     checks: [],
     undos: [],
   });

@@ -61,7 +61,14 @@ export interface LevelStorageOptions extends BaseStorageOptions {
   readonly durable?: boolean;
   /** Memory for blocks of the files that were lately read. Default: `'32MB'`. */
   readonly blockCacheSize?: Size;
+  /**
+   * What one transaction writes is kept in memory up to this size while it is committed; the rest is in a temporary file until then, and is
+   * written in batches of this size. Default: `'8MB'`.
+   */
+  readonly batchSize?: Size;
 }
+
+const DEFAULT_BATCH_SIZE = '8MB';
 
 const DEFAULT_HISTORY: Duration = { days: 7 };
 const FUTURE_WARNING_MS = 15 * 60_000;
@@ -81,6 +88,9 @@ export class LevelStorage extends BaseStorage {
   readonly #blobs: StorageBlobs | undefined;
   #lastTid: Tid;
   readonly #oids: OidFile;
+  readonly #batchBytes: number;
+  /** The highest oid that was ever written. */
+  #highestStored: number;
   /** The highest oid that was handed out. */
   #lastOid: number;
   #reservedOid: number;
@@ -99,13 +109,16 @@ export class LevelStorage extends BaseStorage {
     this.#oids = oids;
     this.#reservedOid = Math.max(oids.read() ?? 0, highestOid);
     this.#lastOid = this.#reservedOid;
+    this.#highestStored = highestOid;
     const durable = options.durable ?? true;
+    this.#batchBytes = sizeBytes(options.batchSize ?? DEFAULT_BATCH_SIZE);
     const reader = this.#reader;
     this.#writer = new LevelWriter({
       level,
       reader,
       directory,
       durable,
+      batchBytes: this.#batchBytes,
       lastCommit,
       written: last,
       checkpoint,
@@ -164,7 +177,7 @@ export class LevelStorage extends BaseStorage {
     const writer = this.#writer;
     this.start(
       {
-        currentTid: (oid) => reader.current(oid)?.tid ?? ZERO_TID,
+        currentTid: (oid) => this.#currentTid(oid),
         revision: (oid, tid) => {
           try {
             return reader.loadSerial(oid, tid);
@@ -192,6 +205,13 @@ export class LevelStorage extends BaseStorage {
     this.#upkeep?.start();
   }
 
+  #currentTid(oid: Oid): Tid {
+    if (oid > this.#highestStored) return ZERO_TID;
+    const tid = this.#reader.current(oid)?.tid ?? ZERO_TID;
+    // A later one was written ahead of a transaction that failed.
+    return tid > this.#lastTid ? ZERO_TID : tid;
+  }
+
   #written(tid: Tid): UndoableRecord[] | undefined {
     const value = this.#getSync(transactionKey(tid), `the transaction ${tid}`, tid);
     if (value === undefined) return undefined;
@@ -209,8 +229,9 @@ export class LevelStorage extends BaseStorage {
   /** Oids may be stored that were not given out here: none of them is given out from now on. */
   #passOids(transactions: readonly AcceptedTransaction[]): void {
     for (const { records } of transactions) {
-      for (const { oid } of records) if (oid > this.#lastOid) this.#lastOid = oid;
+      for (const { oid } of records) if (oid > this.#highestStored) this.#highestStored = oid;
     }
+    if (this.#highestStored > this.#lastOid) this.#lastOid = this.#highestStored;
   }
 
   load(oid: Oid): Revision {
@@ -383,6 +404,10 @@ export class LevelStorage extends BaseStorage {
     } catch (error) {
       throw levelError(error, this.name);
     }
+  }
+
+  protected override get storesInMemoryBytesMax(): number {
+    return this.#batchBytes;
   }
 
   protected override get blobs(): StorageBlobs | undefined {

@@ -21,6 +21,7 @@ import {
   indexOfKey,
   OLDER_RANGE,
   oidOfKey,
+  preparedKey,
   TRANSACTION_RANGE,
   type TransactionEntry,
   tidOfKey,
@@ -131,8 +132,8 @@ async function* currentReferences(level: Level, options: Verification): AsyncGen
     const oid = oidOfKey(key);
     try {
       const { tid, data } = decodeRevision(oid, asBuffer(value));
-      // One that was removed is there no more.
-      if (data.length === 0) continue;
+      // One that was removed is there no more; one that is written ahead of its transaction is not there yet.
+      if (data.length === 0 || transactions.isToCome(tid)) continue;
       if (!transactions.has(tid)) {
         yield { oid, tid, message: `transaction ${tid}, which wrote oid ${oid}, is missing` };
       }
@@ -148,6 +149,7 @@ async function* currentReferences(level: Level, options: Verification): AsyncGen
 class KnownTransactions {
   readonly #level: Level;
   readonly #known = new Set<Tid>();
+  readonly #toCome = new Set<Tid>();
 
   constructor(level: Level) {
     this.#level = level;
@@ -158,6 +160,15 @@ class KnownTransactions {
     if (this.#level.getSync(transactionKey(tid)) === undefined) return false;
     if (this.#known.size === KNOWN_TRANSACTIONS_MAX) this.#known.clear();
     this.#known.add(tid);
+    return true;
+  }
+
+  /** Whether it is being written, or was when its process ended. */
+  isToCome(tid: Tid): boolean {
+    if (this.has(tid)) return false;
+    if (this.#toCome.has(tid)) return true;
+    if (this.#level.getSync(preparedKey(tid)) === undefined) return false;
+    this.#toCome.add(tid);
     return true;
   }
 }

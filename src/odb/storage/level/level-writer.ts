@@ -29,6 +29,8 @@ import { RecentValues } from './recent-values.js';
 const CHECKPOINT_COMMITS = 1000;
 /** With less than this left on the disk, a new log is not even tried: LevelDB gives up for good if it runs out again. */
 const FREE_BYTES_MIN = 64 * 1024 * 1024;
+/** classic-level frees a batch when its object is garbage collected: so many small ones, of which few are kept waiting for that. */
+const AHEAD_BATCH_BYTES = 1024 * 1024;
 const SYNC = { sync: true } as const;
 const NO_SYNC = { sync: false } as const;
 
@@ -39,6 +41,8 @@ export interface LevelWriterOptions {
   /** Where it writes to. */
   readonly directory: Pick<HeldDirectory, 'levelFolder' | 'freeBytes' | 'logNumber'>;
   readonly durable: boolean;
+  /** A transaction of more bytes than this is written in several batches. */
+  readonly batchBytes: number;
   readonly lastCommit: LastCommitFile;
   readonly written: ChainPlace;
   readonly checkpoint: ChainPlace;
@@ -46,6 +50,10 @@ export interface LevelWriterOptions {
 
 /**
  * Writes transactions: one batch and one sync for all that are given together.
+ *
+ * LevelDB has a batch in memory twice. So the new objects of a large transaction are written ahead of it, in batches of their own: until
+ * the transaction is published they are of a tid that nobody reads. A prepared entry that comes first tells which they are; it goes with
+ * the batch that holds the transaction. Crash: where it stands at open, they are removed.
  *
  * A write that failed leaves LevelDB's log in doubt: a part of the record may stand in it, and what follows would be lost at the next
  * open. So nothing is written to that log any more; the next write first has LevelDB begin a new one, and fails if it does not.
@@ -55,12 +63,15 @@ export class LevelWriter {
   readonly #reader: LevelReader;
   readonly #directory: LevelWriterOptions['directory'];
   readonly #durable: boolean;
+  readonly #batchBytes: number;
   readonly #lastCommit: LastCommitFile;
   #written: ChainPlace;
   #checkpoint: ChainPlace;
   readonly #recent = new RecentValues();
   #writing: Promise<void> | undefined;
   #isLogInDoubt = false;
+  /** Transactions that were written ahead, and whose write failed then. */
+  readonly #leftovers = new Set<AcceptedTransaction>();
   /** Outcomes that need not be kept any longer: they go with the next write. */
   #forgotten: Uint8Array[] = [];
   readonly #currentKey = Buffer.allocUnsafe(9);
@@ -71,6 +82,7 @@ export class LevelWriter {
     this.#reader = options.reader;
     this.#directory = options.directory;
     this.#durable = options.durable;
+    this.#batchBytes = options.batchBytes;
     this.#lastCommit = options.lastCommit;
     this.#written = options.written;
     this.#checkpoint = options.checkpoint;
@@ -85,6 +97,8 @@ export class LevelWriter {
   write(transactions: readonly AcceptedTransaction[]): Promise<void> {
     return this.#alone(async () => {
       if (this.#isLogInDoubt) await this.#renewLog();
+      for (const leftover of this.#leftovers) await this.#takeBack(leftover);
+      for (const accepted of transactions) if (this.#isLarge(accepted)) await this.#writeAhead(accepted);
       const begun = this.#written;
       let written = begun;
       // The checkpoint says where this batch begins: the walk at open looks at every transaction after it.
@@ -96,11 +110,56 @@ export class LevelWriter {
         if (isCheckpoint) batch.put(bookkeepingKey('checkpoint'), encodeNumbers([begun.sequence, begun.tid]));
       });
       this.#forgotten = this.#forgotten.slice(forgotten.length);
+      for (const accepted of transactions) this.#leftovers.delete(accepted);
       if (isCheckpoint) this.#checkpoint = begun;
       this.#written = written;
       // Crash: before this line the mark is older than the truth, which it may be.
       if (this.#durable) this.#lastCommit.note(written);
     });
+  }
+
+  /** What was voted is on the disk already; what is copied may take the place of what a pack is about to remove. */
+  #isLarge({ bytes, preparedTid, transaction, records }: AcceptedTransaction): boolean {
+    const isFirst = preparedTid === undefined && transaction.tid === undefined;
+    return bytes > this.#batchBytes && isFirst && records.some(isNew);
+  }
+
+  /** Writes the new objects of a transaction. */
+  async #writeAhead(accepted: AcceptedTransaction): Promise<void> {
+    const { tid, transaction, records } = accepted;
+    this.#leftovers.add(accepted);
+    await this.#writeBatch((batch) => {
+      const numbers = new Array<number>(2 * records.filter(isNew).length);
+      let at = 0;
+      for (const { oid, previous } of records) {
+        if (previous !== ZERO_TID) continue;
+        numbers[at++] = oid;
+        numbers[at++] = previous;
+      }
+      batch.put(preparedKey(tid), encodePrepared({ ...transaction, tid, decider: '', records: numbers }));
+    });
+    const batchBytes = Math.min(this.#batchBytes, AHEAD_BATCH_BYTES);
+    // Ordering: each with a sync. LevelDB syncs its newest log alone, and a batch may be in the one before.
+    for (let next = 0; next < records.length; ) {
+      await this.#writeBatch((batch) => {
+        for (let bytes = 0; next < records.length && bytes <= batchBytes; next++) {
+          const record = records[next] as AcceptedRecord;
+          if (!isNew(record)) continue;
+          this.#putRevision(batch, tid, record, undefined);
+          bytes += record.data.length;
+        }
+      });
+    }
+  }
+
+  /** Removes what was written ahead of a transaction that failed. */
+  async #takeBack(accepted: AcceptedTransaction): Promise<void> {
+    const { tid, records } = accepted;
+    await this.#writeBatch((batch) => {
+      for (const record of records) if (isNew(record)) batch.del(currentKey(record.oid));
+      batch.del(preparedKey(tid));
+    });
+    this.#leftovers.delete(accepted);
   }
 
   /** The outcome of a transaction that was decided here need not be kept any longer. */
@@ -199,8 +258,14 @@ export class LevelWriter {
     let { sequence, tid: previousTid } = this.#written;
     for (const accepted of transactions) {
       const { tid, transaction } = accepted;
-      const records: number[] = [];
-      for (const record of accepted.records) records.push(record.oid, this.#putRevision(batch, tid, record, inBatch));
+      const records = new Array<number>(2 * accepted.records.length);
+      const isAhead = this.#leftovers.has(accepted);
+      let at = 0;
+      for (const record of accepted.records) {
+        records[at++] = record.oid;
+        records[at++] = isAhead && isNew(record) ? 0 : this.#putRevision(batch, tid, record, inBatch);
+      }
+      if (isAhead) batch.del(preparedKey(tid));
       sequence++;
       const { commitId, user, description, extension } = transaction;
       const entry = { sequence, tid, previousTid, commitId, user, description, extension, records };
@@ -279,6 +344,10 @@ export class LevelWriter {
     }
     this.#isLogInDoubt = false;
   }
+}
+
+function isNew({ previous }: AcceptedRecord): boolean {
+  return previous === ZERO_TID;
 }
 
 function putUnprepared(batch: Batch, { tid, preparedTid = tid, records }: AcceptedTransaction): void {

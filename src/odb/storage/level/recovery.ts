@@ -6,6 +6,7 @@ import type { Level } from './disk.js';
 import {
   bookkeepingKey,
   CURRENT_RANGE,
+  currentKey,
   decodeNumbers,
   decodePrepared,
   decodeRevision,
@@ -15,9 +16,11 @@ import {
   oidOfKey,
   PREPARED_RANGE,
   type PreparedEntry,
+  preparedKey,
   preparedRecordKey,
   TRANSACTIONS_END,
   tidOfKey,
+  tidOfRevision,
   transactionKey,
 } from './keyspace.js';
 import type { ChainPlace } from './last-commit-file.js';
@@ -107,23 +110,29 @@ async function settlePrepared(
   { name, isReadOnly }: { readonly name: string; readonly isReadOnly: boolean },
 ): Promise<AcceptedTransaction[]> {
   const doubts: AcceptedTransaction[] = [];
-  const dropped: Buffer[] = [];
+  const dropped: PreparedEntry[] = [];
   for await (const [key, value] of level.iterator(PREPARED_RANGE)) {
     if (!isPreparedHead(key)) continue;
     const entry = decodePrepared(tidOfKey(key), value);
-    if (entry.decider === '') {
-      dropped.push(key);
-      for (let i = 0; i < entry.records.length / 2; i++) dropped.push(preparedRecordKey(entry.tid, i));
-    } else {
-      doubts.push(doubtOf(level, name, entry));
-    }
+    if (entry.decider === '') dropped.push(entry);
+    else doubts.push(doubtOf(level, name, entry));
   }
-  if (dropped.length > 0 && !isReadOnly) {
-    const batch = level.batch();
-    for (const key of dropped) batch.del(key);
-    await batch.write({ sync: true });
-  }
+  if (!isReadOnly) for (const entry of dropped) await dropPrepared(level, entry);
   return doubts;
+}
+
+/** Also what was written ahead of a large transaction that did not come to its end: see `LevelWriter`. */
+async function dropPrepared(level: Level, { tid, records }: PreparedEntry): Promise<void> {
+  const batch = level.batch();
+  for (let i = 0; i < records.length; i += 2) {
+    batch.del(preparedRecordKey(tid, i / 2));
+    if (records[i + 1] !== ZERO_TID) continue;
+    const key = currentKey(records[i] as Oid);
+    const value = level.getSync(key);
+    if (value !== undefined && tidOfRevision(value) === tid) batch.del(key);
+  }
+  batch.del(preparedKey(tid));
+  await batch.write({ sync: true });
 }
 
 function doubtOf(level: Level, database: string, entry: PreparedEntry): AcceptedTransaction {
@@ -147,5 +156,5 @@ function doubtOf(level: Level, database: string, entry: PreparedEntry): Accepted
       `until this database is opened together with ${name}, which knows whether it happened`,
   );
   const transaction = { commitId, user, description, extension };
-  return { tid, transaction, records, resolved: [], preparedTid: tid, decider: { identity, name } };
+  return { tid, transaction, records, resolved: [], preparedTid: tid, decider: { identity, name }, bytes: 0 };
 }
