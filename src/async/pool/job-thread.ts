@@ -131,7 +131,8 @@ export class JobThread {
         this.#ready.resolve();
         return;
       case 'failed':
-        this.#ready.reject(startError(message));
+        this.#error ??= startError(message);
+        this.#ready.reject(this.#error);
         return;
       case 'log':
         writeSentLog(message.record);
