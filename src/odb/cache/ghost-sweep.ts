@@ -8,7 +8,7 @@ const SWEEP_COUNT = 10_000;
 /** What a ghost takes that is held weakly: itself, the reference, and its place in the table. */
 const GHOST_BYTES = 200;
 /** Ghosts that may wait for the garbage collector, in any case, and as a part of the heap. */
-const WAITING_COUNT_MIN = 30_000;
+const WAITING_COUNT_MIN = 20_000;
 const WAITING_PART = 1 / 4;
 
 /**
