@@ -4,7 +4,7 @@ import type { ObjectCache } from '../cache/object-cache.js';
 import { POSKeyError } from '../errors.js';
 import { type Oid, ROOT_OID, type Tid } from '../ids.js';
 import type { Persistent } from '../persistent/persistent.js';
-import { type ParsedRecord, readRecord } from '../serialize/reader.js';
+import { type ParsedRecord, readRecord, strongReferencesOf } from '../serialize/reader.js';
 import { OidSet } from '../storage/pack/oid-set.js';
 import type { Revision, Storage } from '../storage/storage.js';
 
@@ -103,9 +103,7 @@ function* objectsOf(oids: readonly Oid[], view: View, found: (oid: Oid) => void)
     const revision = revisionOf(view.storage, oid, view.before);
     if (!revision) continue;
     const record = readRecord(revision.data);
-    for (const { kind, oid: target, databaseName } of record.references) {
-      if (kind === 'strong' && databaseName === undefined) found(target);
-    }
+    for (const target of strongReferencesOf(record)) found(target);
     yield view.object(oid, record, revision.tid);
   }
 }

@@ -26,8 +26,13 @@ export function readState(record: ParsedRecord | Uint8Array, references: Referen
 
 /** The oids that a record keeps alive: its references within the database, but for weak ones. @throws CorruptionError. */
 export function strongReferences(record: Uint8Array): Oid[] {
+  return strongReferencesOf(readRecord(record));
+}
+
+/** As {@link strongReferences}, of a record that was read already. */
+export function strongReferencesOf({ references }: Pick<ParsedRecord, 'references'>): Oid[] {
   const oids: Oid[] = [];
-  for (const { kind, oid, databaseName } of readRecord(record).references) {
+  for (const { kind, oid, databaseName } of references) {
     if (kind === 'strong' && databaseName === undefined) oids.push(oid);
   }
   return oids;
