@@ -555,6 +555,8 @@ export abstract class BaseStorage implements Storage {
     await Promise.all([...this.#transactions.values()].map(({ decided }) => decided));
     await this.#abortAll();
     await this.#coordinator?.drain();
+    // What stays in doubt stands on the disk, as prepared.
+    for (const { spill } of this.#doubted.values()) spill?.close();
     this.locks.close();
     await Promise.all(this.#settling);
     await this.blobs?.settled();
