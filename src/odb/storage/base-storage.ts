@@ -170,7 +170,7 @@ export abstract class BaseStorage implements Storage {
     return undefined;
   }
 
-  /** For subclasses: what one transaction stores is kept in memory up to this many bytes; the rest goes to a temporary file. */
+  /** For subclasses: what one transaction stores is kept in memory up to this many bytes; more goes to a temporary file. */
   protected get storesInMemoryBytesMax(): number {
     return Number.POSITIVE_INFINITY;
   }
@@ -264,10 +264,12 @@ export abstract class BaseStorage implements Storage {
 
   #keep(open: OpenTransaction, store: StoreRequest): void {
     open.bytes += store.data.length;
-    if (open.bytes > this.storesInMemoryBytesMax) {
-      open.spill ??= new SpillFile();
-      open.stores.push(new SpilledStore(store, open.spill));
-    } else open.stores.push(store);
+    if (open.bytes > this.storesInMemoryBytesMax && !open.spill) {
+      open.spill = new SpillFile();
+      // Small records take as much memory again as they have bytes.
+      for (const [i, each] of open.stores.entries()) open.stores[i] = new SpilledStore(each, open.spill);
+    }
+    open.stores.push(open.spill ? new SpilledStore(store, open.spill) : store);
   }
 
   #storeContent({ blobs }: OpenTransaction, oid: Oid, info: BlobInfo, file: string | undefined): void {

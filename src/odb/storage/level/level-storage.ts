@@ -62,8 +62,8 @@ export interface LevelStorageOptions extends BaseStorageOptions {
   /** Memory for blocks of the files that were lately read. Default: `'32MB'`. */
   readonly blockCacheSize?: Size;
   /**
-   * What one transaction writes is kept in memory up to this size while it is committed; the rest is in a temporary file until then, and is
-   * written in batches of this size. Default: `'8MB'`.
+   * What one transaction writes is kept in memory up to this size while it is committed. What is larger is in a temporary file until then, and
+   * is written in batches of this size at most. Default: `'8MB'`.
    */
   readonly batchSize?: Size;
 }

@@ -145,8 +145,10 @@ export class LevelWriter {
         for (let bytes = 0; next < records.length && bytes <= batchBytes; next++) {
           const record = records[next] as AcceptedRecord;
           if (!isNew(record)) continue;
-          this.#putRevision(batch, tid, record, undefined);
-          bytes += record.data.length;
+          // Read once, where it is in a file. Not kept among the recent ones: so many would push each other out.
+          const { oid, data } = record;
+          batch.put(currentKey(oid, this.#currentKey), encodeRevision({ oid, n: 0, tid, data }));
+          bytes += data.length;
         }
       });
     }
