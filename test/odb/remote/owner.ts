@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
+import { OPENED, SyncSlot } from '#src/odb/remote/sync-slot.js';
 import type { ViewData } from '#src/odb/remote/view-parts.js';
 import { type RevisionReader, ViewStorage } from '#src/odb/remote/view-storage.js';
 import type { ConflictResolver, StorageTransaction } from '#src/odb/storage/storage.js';
@@ -33,6 +34,8 @@ export class Owner {
   async view(options: { resolver?: ConflictResolver; readTimeoutMs?: number; cacheBytesMax?: number } = {}) {
     const { resolver, ...rest } = options;
     const data: ViewData = { ...(await this.attach()), ...rest };
+    // As `openAttached` says it: the owner does not wait for a view that nobody opens.
+    Atomics.store(new SyncSlot(data.slot).control, OPENED, 1);
     let reader: RevisionReader | undefined;
     if (data.reader) {
       const module = (await import(data.reader.module)) as { openReader(data: unknown): Promise<RevisionReader> };
