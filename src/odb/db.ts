@@ -7,6 +7,7 @@ import {
   requireOptions,
   type Size,
   sizeBytes,
+  systemClock,
 } from '../base/index.js';
 import { InvalidationLog } from './cache/invalidation-log.js';
 import type { CacheLimits } from './cache/object-cache.js';
@@ -471,18 +472,34 @@ const PACK_OPTIONS = ['days', 'before', 'signal', 'onProgress'];
 /** Transactions that are asked for at a time. */
 const UNDO_LOG_PAGE = 100;
 
+/**
+ * Before which transaction a connection reads that is to show the past. Whatever is committed from now on is later: tids only rise.
+ *
+ * @throws TypeError (`ARG_AT`), RangeError (`ARG_AT`, `ARG_TID`).
+ */
 function pastOf({ at, before }: OpenOptions, storage: Storage): Tid | undefined {
-  if (at === undefined) return before === undefined ? undefined : toTid(before);
+  if (at === undefined && before === undefined) return undefined;
+  const present = (storage.poll() + 1) as Tid;
+  if (at === undefined) {
+    const past = toTid(before as Tid);
+    if (past <= present) return past;
+    throw argumentRangeError(
+      'ARG_TID',
+      `${past} is in the future: the last transaction that is known here is ${present - 1}; ask for later ones with connection.sync()`,
+    );
+  }
   if (before !== undefined)
     throw argumentTypeError('ARG_AT', 'a connection is opened `at` a time or `before` a tid, not both');
   if (!(at instanceof Date) || Number.isNaN(at.getTime())) {
     throw argumentTypeError('ARG_AT', `${inspect(at)} is no time: give a Date`);
   }
-  if (at.getTime() > storage.clock.now()) {
+  // The clock of a server may be behind that of this machine: its present is no future.
+  if (at.getTime() > Math.max(storage.clock.now(), systemClock.now())) {
     throw argumentRangeError(
       'ARG_AT',
       `${at.toISOString()} is in the future: a connection shows the present or the past`,
     );
   }
-  return (tidFromDate(at) + 1) as Tid;
+  // A transaction belongs to the millisecond that `tidToDate` tells of it.
+  return Math.min(tidFromDate(new Date(Math.max(at.getTime() + 1, 0))), present) as Tid;
 }

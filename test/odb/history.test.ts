@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
   ConnectionStateError,
+  type Databases,
   DB,
   Length,
   POSKeyError,
@@ -13,7 +14,9 @@ import {
   transaction,
   UndoError,
 } from 'holdfast/odb';
+import { systemClock } from '#src/base/index.js';
 import { MemoryStorage } from '#src/odb/storage/memory-storage.js';
+import { ManualClock } from '../support/manual-clock.js';
 import { Account, type Root as BankRoot } from './connection/bank.js';
 
 interface Root extends BankRoot {
@@ -261,7 +264,59 @@ historyTest('what is no time of the past is refused', async (db) => {
   assert.throws(() => db.open({ at: '2020' as unknown as Date }), { name: 'TypeError', code: 'ARG_AT' });
   assert.throws(() => db.open({ at: new Date(0), before: 1 as Tid }), { name: 'TypeError', code: 'ARG_AT' });
   assert.throws(() => db.open({ before: -1 as Tid }), { name: 'RangeError', code: 'ARG_TID' });
-  const early = db.open({ at: new Date(0) });
-  assert.throws(() => early.root.ada, POSKeyError);
-  early.close();
+  const later = (db.lastTransaction() + 2) as Tid;
+  assert.throws(() => db.open({ before: later }), { name: 'RangeError', code: 'ARG_TID', message: /sync/ });
+  for (const ms of [0, -1, -8.64e15]) {
+    const early = db.open({ at: new Date(ms) });
+    assert.throws(() => early.root.ada, POSKeyError);
+    early.close();
+  }
 });
+
+test('a connection to the past of this very moment shows nothing of what is committed later in it', () =>
+  transaction.isolate(async () => {
+    const clock = new ManualClock();
+    const databases: Databases = new Map();
+    const open = (databaseName: string, aheadMs: number) => {
+      const ahead = { now: () => clock.now() + aheadMs, schedule: clock.schedule.bind(clock) };
+      return DB.open<Root>(new MemoryStorage({ clock: ahead }), { databases, databaseName });
+    };
+    // The clocks of two servers differ.
+    const [db, other] = [await open('ahead', 60_000), await open('behind', 0)];
+    for (const each of [db, other]) await change(each, (root) => void Object.assign(root, { ada: new Account('Ada') }));
+    const past = db.open({ at: new Date(clock.now() + 60_000) });
+    assert.equal(past.before, db.lastTransaction() + 1, 'several transactions of one moment');
+    const others = past.getConnection<Root>('behind');
+    const balances = () => {
+      past.cacheMinimize();
+      others.cacheMinimize();
+      return [past.root.ada.balance, others.root.ada.balance];
+    };
+    assert.deepEqual(balances(), [0, 0]);
+    for (const each of [db, other]) await change(each, ({ ada }) => setBalance(ada, 1));
+    transaction.begin();
+    assert.deepEqual(balances(), [0, 0]);
+    past.close();
+    // Whoever opens the same past of the one sees the other as it is by now: also what was loaded before.
+    const again = db.open({ before: past.before });
+    assert.equal(again, past);
+    assert.deepEqual([again.root.ada.balance, again.getConnection<Root>('behind').root.ada.balance], [0, 1]);
+    again.close();
+    await other.close();
+    await db.close();
+  }));
+
+test('the present of this machine is no future, though the clock of the storage is behind', () =>
+  transaction.isolate(async () => {
+    const storage = new MemoryStorage({ clock: { ...systemClock, now: () => Date.now() - 60_000 } });
+    const db = await DB.open<Root>(storage);
+    await change(db, (root) => void Object.assign(root, { ada: new Account('Ada') }));
+    const present = db.open({ at: new Date() });
+    assert.equal(present.root.ada.balance, 0);
+    await change(db, ({ ada }) => setBalance(ada, 1));
+    present.cacheMinimize();
+    assert.equal(present.root.ada.balance, 0);
+    present.close();
+    assert.throws(() => db.open({ at: new Date(Date.now() + 60_000) }), { code: 'ARG_AT' });
+    await db.close();
+  }));

@@ -566,13 +566,21 @@ export class Connection<Root extends object = Record<string, unknown>>
 
   /** For the set: opens this connection. */
   openMember(opening: ConnectionOpening): void {
-    this.#opening = opening;
     const { manager, before } = opening;
     this.#loader.isPast = before !== undefined;
+    this.#opening = before === undefined ? opening : { ...opening, before: this.#pastBefore(before) };
     this.#openedMs = this.now();
     // Tells of a transaction that is under way, and so gives a view. Before there is one, it is the newest.
     this.#link = new BoundaryLink(manager, this);
     if (!manager.current) this.newTransaction();
+  }
+
+  /** The clock of another database of the set may have been ahead: what is committed here from now on is none of the past. */
+  #pastBefore(before: Tid): Tid {
+    const past = Math.min(before, this.#storage.poll() + 1) as Tid;
+    // The cache shows what it was then.
+    if (past !== this.#loader.before) this.#cache.minimize();
+    return past;
   }
 
   /** Calls `fn` once, when the connection is closed. */
