@@ -34,6 +34,8 @@ const ODB_ORDER = [
   'db-options',
   'database-names',
   'make-root',
+  'past',
+  'undo-log',
   'db',
   'remote',
   'index',

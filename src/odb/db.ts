@@ -1,4 +1,4 @@
-import { inspect, isDeepStrictEqual } from 'node:util';
+import { inspect } from 'node:util';
 import {
   argumentRangeError,
   argumentTypeError,
@@ -7,7 +7,6 @@ import {
   requireOptions,
   type Size,
   sizeBytes,
-  systemClock,
 } from '../base/index.js';
 import { InvalidationLog } from './cache/invalidation-log.js';
 import type { CacheLimits } from './cache/object-cache.js';
@@ -23,12 +22,7 @@ import {
 } from './connection/connection-register.js';
 import type { ConnectionSet, Databases } from './connection/connection-set.js';
 import { settleDoubts } from './connection/settle-doubts.js';
-import {
-  type RevisionInfo,
-  revisionInfo,
-  type TransactionInfo,
-  transactionInfo,
-} from './connection/transaction-info.js';
+import { type RevisionInfo, revisionInfo, type TransactionInfo } from './connection/transaction-info.js';
 import { UndoParticipant } from './connection/undo-participant.js';
 import { walk } from './connection/walk.js';
 import { checkNames, requireDistinct, requireFree } from './database-names.js';
@@ -40,15 +34,16 @@ import {
   type OpenOptions,
   storageOptions,
 } from './db-options.js';
-import { ConnectionStateError, LookupError, ReadOnlyError, StorageError } from './errors.js';
-import { MAX_TID, type Tid, tidFromDate, toOid, toTid, ZERO_TID } from './ids.js';
+import { ConnectionStateError, LookupError } from './errors.js';
+import { type Tid, toOid, ZERO_TID } from './ids.js';
 import { RECORD_BYTES_WARN } from './limits.js';
 import { makeRoot } from './make-root.js';
+import { packedBefore, pastOf } from './past.js';
 import type { Persistent } from './persistent/persistent.js';
 import { strongReferences } from './serialize/reader.js';
 import type { Doubt, Storage, StorageAttachment } from './storage/storage.js';
 import { openStorage } from './storage/uri.js';
-import type { Transaction } from './transaction/transaction.js';
+import { Transaction } from './transaction/transaction.js';
 import {
   contextManager,
   currentManager,
@@ -56,9 +51,7 @@ import {
   requireFunction,
   TransactionManager,
 } from './transaction/transaction-manager.js';
-
-/** Which transactions `undoLog` tells of. */
-export type TransactionFilter = (info: TransactionInfo) => boolean;
+import { havingFields, readUndoLog, type TransactionFilter } from './undo-log.js';
 
 /** A database: a storage, and the connections through which its objects are used. */
 export class DB<Root extends object = Record<string, unknown>> {
@@ -297,26 +290,15 @@ export class DB<Root extends object = Record<string, unknown>> {
    *
    * @param first how many of those that pass are left out
    * @param last where to end; a negative number says how many to tell of
+   * @throws RangeError (`ARG_RANGE`). TypeError (`ARG_FUNCTION`).
    */
-  async undoLog(first = 0, last = -20, filter: TransactionFilter = () => true): Promise<TransactionInfo[]> {
-    const end = last < 0 ? first - last : last;
-    const found: TransactionInfo[] = [];
-    let before = MAX_TID;
-    while (found.length < end) {
-      const some = await this.storage.undoLog({ before, size: UNDO_LOG_PAGE });
-      found.push(...some.map(transactionInfo).filter(filter));
-      before = some.at(-1)?.tid ?? before;
-      if (some.length < UNDO_LOG_PAGE) break;
-    }
-    return found.slice(first, end);
+  undoLog(first = 0, last = -20, filter: TransactionFilter = () => true): Promise<TransactionInfo[]> {
+    return readUndoLog(this.storage, first, last, filter);
   }
 
-  /** The same, of transactions whose fields have the given values. */
-  undoInfo(first = 0, last = -20, specification: Partial<TransactionInfo> = {}): Promise<TransactionInfo[]> {
-    const wanted = Object.entries(specification);
-    return this.undoLog(first, last, (info) =>
-      wanted.every(([name, value]) => isDeepStrictEqual(info[name as keyof TransactionInfo], value)),
-    );
+  /** The same, of transactions whose fields have the given values. @throws as `undoLog`. TypeError (`ARG_OPTIONS`). */
+  async undoInfo(first = 0, last = -20, specification: Partial<TransactionInfo> = {}): Promise<TransactionInfo[]> {
+    return this.undoLog(first, last, havingFields(specification));
   }
 
   /**
@@ -325,46 +307,46 @@ export class DB<Root extends object = Record<string, unknown>> {
    * to be undone first. An undo can itself be undone.
    *
    * @param tid as `undoLog` and `commit` give it
+   * @throws StorageError where the storage has no undo. ReadOnlyError. ConnectionStateError when the database is closed. What joining
+   * a transaction throws. TypeError, RangeError (`ARG_TID`, `ARG_TRANSACTION`).
    */
   undo(tid: Tid, transaction: Transaction = currentManager().get()): void {
     this.undoMultiple([tid], transaction);
   }
 
-  /** Undoes several transactions together, in the given order: the newest one goes first. */
+  /** Undoes several transactions together, in the given order: the newest one goes first. @throws as `undo`. */
   undoMultiple(tids: readonly Tid[], transaction: Transaction = currentManager().get()): void {
-    if (!this.storage.supports.undo) {
-      throw new StorageError(`the storage ${this.storage.name} does not support undo`);
+    if (this.#closing) throw new ConnectionStateError(`undo: database '${this.databaseName}' was closed`);
+    const participant = new UndoParticipant(this.storage, tids);
+    if (!(transaction instanceof Transaction)) {
+      throw argumentTypeError('ARG_TRANSACTION', `${inspect(transaction, { depth: 0 })} is no Transaction`);
     }
-    if (this.storage.isReadOnly) throw new ReadOnlyError(`undo: the storage ${this.storage.name} is read-only`);
-    transaction.join(new UndoParticipant(this.storage, tids.map(toTid)));
+    if (tids.length > 0) transaction.join(participant);
   }
 
   /**
    * Drops what was superseded before a time, and the objects that nothing reaches: neither the root, nor what was written since, nor any
    * revision that is kept. Runs beside readers and writers, in bounded memory. What an open connection shows of the past is kept.
    *
-   * @throws StorageError while another pack is under way. ReadOnlyError. The reason of `signal`.
+   * @throws StorageError while another pack is under way. ReadOnlyError. The reason of `signal`. RangeError (`ARG_DAYS`, `ARG_DATE`).
    */
-  pack(options: DBPackOptions = {}): Promise<void> {
+  async pack(options: DBPackOptions = {}): Promise<void> {
     requireOptions('pack', options, PACK_OPTIONS);
-    const { days = 0, signal, onProgress } = options;
-    if (typeof days !== 'number' || !(days >= 0)) {
-      throw argumentRangeError('ARG_DAYS', `${inspect(days)} is no number of days: give 0 or more`);
-    }
-    const atMs = options.before?.getTime() ?? this.storage.clock.now() - days * 86_400_000;
-    const present = (this.storage.lastTransaction() + 1) as Tid;
-    const isPresent = options.before === undefined && days === 0;
-    const asked = isPresent ? present : tidFromDate(new Date(Math.max(0, atMs)));
-    const before = Math.min(asked, present, this.#connections.oldestPast() ?? present) as Tid;
+    const { signal, onProgress } = options;
+    const asked = packedBefore(options, this.storage);
+    const before = Math.min(asked, this.#connections.oldestPast() ?? asked) as Tid;
     return this.storage.pack({ before, references: strongReferences, signal, onProgress });
   }
 
   /**
    * The newest `size` revisions of an object, newest first.
    *
-   * @throws POSKeyError.
+   * @throws POSKeyError. RangeError (`ARG_OID`, `ARG_COUNT`).
    */
   async history(oid: number, size = 1): Promise<RevisionInfo[]> {
+    if (!(Number.isInteger(size) || size === Number.POSITIVE_INFINITY) || size < 0) {
+      throw argumentRangeError('ARG_COUNT', `${inspect(size)} revisions: give a whole number, 0 or more`);
+    }
     return (await this.storage.history(toOid(oid), size)).map(revisionInfo);
   }
 
@@ -468,38 +450,3 @@ export class DB<Root extends object = Record<string, unknown>> {
 
 const OPEN_OPTIONS = ['transactionManager', 'at', 'before'];
 const PACK_OPTIONS = ['days', 'before', 'signal', 'onProgress'];
-
-/** Transactions that are asked for at a time. */
-const UNDO_LOG_PAGE = 100;
-
-/**
- * Before which transaction a connection reads that is to show the past. Whatever is committed from now on is later: tids only rise.
- *
- * @throws TypeError (`ARG_AT`), RangeError (`ARG_AT`, `ARG_TID`).
- */
-function pastOf({ at, before }: OpenOptions, storage: Storage): Tid | undefined {
-  if (at === undefined && before === undefined) return undefined;
-  const present = (storage.poll() + 1) as Tid;
-  if (at === undefined) {
-    const past = toTid(before as Tid);
-    if (past <= present) return past;
-    throw argumentRangeError(
-      'ARG_TID',
-      `${past} is in the future: the last transaction that is known here is ${present - 1}; ask for later ones with connection.sync()`,
-    );
-  }
-  if (before !== undefined)
-    throw argumentTypeError('ARG_AT', 'a connection is opened `at` a time or `before` a tid, not both');
-  if (!(at instanceof Date) || Number.isNaN(at.getTime())) {
-    throw argumentTypeError('ARG_AT', `${inspect(at)} is no time: give a Date`);
-  }
-  // The clock of a server may be behind that of this machine: its present is no future.
-  if (at.getTime() > Math.max(storage.clock.now(), systemClock.now())) {
-    throw argumentRangeError(
-      'ARG_AT',
-      `${at.toISOString()} is in the future: a connection shows the present or the past`,
-    );
-  }
-  // A transaction belongs to the millisecond that `tidToDate` tells of it.
-  return Math.min(tidFromDate(new Date(Math.max(at.getTime() + 1, 0))), present) as Tid;
-}

@@ -30,7 +30,7 @@ export type { ImportSource } from './connection/importing.js';
 export type { RootView } from './connection/root-view.js';
 export { type RevisionInfo, type TransactionInfo, transactionInfo } from './connection/transaction-info.js';
 export type { TransferOptions, TransferProgress } from './connection/transfer.js';
-export { DB, type TransactionFilter } from './db.js';
+export { DB } from './db.js';
 export type { DBOptions, DBPackOptions, OpenOptions } from './db-options.js';
 export {
   AddressInUseError,
@@ -134,3 +134,4 @@ export {
   TransactionManager,
   type TransactionManagerOptions,
 } from './transaction/transaction-manager.js';
+export type { TransactionFilter } from './undo-log.js';

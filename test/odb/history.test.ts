@@ -100,6 +100,47 @@ historyTest('an undo that is aborted did not happen', async (db) => {
   assert.equal(db.open().root.ada.balance, 100);
 });
 
+historyTest(
+  'savepoints may be made beside an undo: a later one leaves it, an earlier one takes it back',
+  async (db) => {
+    const { root } = db.open();
+    const first = await change(db, ({ ada }) => setBalance(ada, 1));
+    transaction.begin();
+    root.bob.balance = 5;
+    const earlier = transaction.savepoint();
+    db.undo(first);
+    root.bob.balance = 6;
+    const later = transaction.savepoint();
+    root.bob.balance = 7;
+    later.rollback();
+    await transaction.commit();
+    assert.deepEqual([root.ada.balance, root.bob.balance], [0, 6]);
+    assert.ok(!earlier.valid);
+    const second = await change(db, ({ ada }) => setBalance(ada, 2));
+    transaction.begin();
+    root.bob.balance = 8;
+    const savepoint = transaction.savepoint();
+    db.undo(second);
+    savepoint.rollback();
+    await transaction.commit();
+    assert.deepEqual([root.ada.balance, root.bob.balance], [2, 8]);
+  },
+);
+
+historyTest('what undoes nothing is no transaction', async (db) => {
+  const last = db.lastTransaction();
+  db.undoMultiple([]);
+  assert.equal(await transaction.commit(), undefined);
+  assert.equal(db.lastTransaction(), last);
+});
+
+historyTest('of a closed database nothing can be undone, and that is said at once', async (db) => {
+  const tid = db.lastTransaction();
+  await db.close();
+  assert.throws(() => db.undo(tid), ConnectionStateError);
+  assert.equal(await transaction.commit(), undefined);
+});
+
 historyTest('what was changed later is in the way, unless it merges or is undone too', async (db) => {
   const { root } = db.open();
   const first = await change(db, ({ ada }) => {
