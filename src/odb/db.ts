@@ -434,8 +434,8 @@ export class DB<Root extends object = Record<string, unknown>> {
     if (this.#databases.get(this.databaseName) === (this as unknown as DB)) this.#databases.delete(this.databaseName);
     this.#unsubscribe();
     this.#endSnapshots();
-    this.#pool.clear();
-    this.#historicalPool.clear();
+    this.#pool.close();
+    this.#historicalPool.close();
     await this.storage.close();
   }
 

@@ -41,6 +41,7 @@ export class ConnectionPool<T extends Poolable> {
   readonly #references = new WeakMap<T, WeakRef<T>>();
   readonly #forgotten = new FinalizationRegistry<WeakRef<T>>((reference) => this.#open.delete(reference));
   #timer: Timer | undefined;
+  #isClosed = false;
 
   constructor({ size, timeoutMs, clock, what }: PoolOptions) {
     this.#size = size;
@@ -96,13 +97,18 @@ export class ConnectionPool<T extends Poolable> {
   giveBack(item: T): void {
     const reference = this.#references.get(item);
     if (!reference || !this.#open.delete(reference)) return;
+    if (this.#isClosed) {
+      item.discard();
+      return;
+    }
     this.#idle.push({ item, sinceMs: this.#clock.now() });
     this.#dropSurplus();
     this.#watch();
   }
 
-  /** Drops all idle ones. */
-  clear(): void {
+  /** Drops all idle ones, and from now on those that are given back. */
+  close(): void {
+    this.#isClosed = true;
     this.#timer?.cancel();
     this.#timer = undefined;
     for (const { item } of this.#idle.splice(0)) item.discard();

@@ -358,6 +358,26 @@ poolTest('closing the database empties its pools', { historicalTimeout: 1000 }, 
   assert.throws(() => db.open(), ConnectionStateError);
 });
 
+poolTest(
+  'connections that are open when the database is closed are not kept once they are closed',
+  { historicalTimeout: 1000, poolTimeout: 1000 },
+  async (db, clock) => {
+    const connection = db.open();
+    const past = db.open({ before: (db.lastTransaction() + 1) as Tid });
+    const objects = [connection.root.ada, past.root.ada];
+    for (const account of objects) account._p_activate();
+    await db.close();
+    connection.close();
+    past.close();
+    assert.deepEqual(
+      objects.map(({ _p_state }) => _p_state),
+      ['ghost', 'ghost'],
+    );
+    assert.equal(clock.pending, 0);
+    assert.equal(db.connectionDebugInfo().length, 0);
+  },
+);
+
 // ---------------------------------------------------------------- the past
 
 poolTest(
