@@ -35,7 +35,7 @@ import {
   storageOptions,
 } from './db-options.js';
 import { ConnectionStateError, LookupError } from './errors.js';
-import { type Tid, toOid, ZERO_TID } from './ids.js';
+import { type Tid, toOid } from './ids.js';
 import { RECORD_BYTES_WARN } from './limits.js';
 import { makeRoot } from './make-root.js';
 import { packedBefore, pastOf } from './past.js';
@@ -93,7 +93,7 @@ export class DB<Root extends object = Record<string, unknown>> {
     });
     const invalidations = new InvalidationLog();
     this.#unsubscribe = storage.subscribe(invalidations, { isLazy: true });
-    this.#endSnapshots = storage.keepSnapshots(() => this.#oldestSnapshot());
+    this.#endSnapshots = storage.keepSnapshots(() => this.#connections.oldestPresent());
     this.#cacheLimits = {
       objectsMax: options.cacheSize ?? 10_000,
       bytesMax: sizeBytes(options.cacheBytes ?? '64MB'),
@@ -353,15 +353,6 @@ export class DB<Root extends object = Record<string, unknown>> {
   /** The databases that are open together with this one, itself among them, by name. */
   get databases(): ReadonlyMap<string, DB> {
     return this.#databases;
-  }
-
-  #oldestSnapshot(): Tid | undefined {
-    let oldest: Tid | undefined;
-    for (const { before } of this.#pool.openConnections()) {
-      // Until its first transaction it shows nothing.
-      if (before !== ZERO_TID && (oldest === undefined || before < oldest)) oldest = before;
-    }
-    return oldest;
   }
 
   /** Connections that are kept for reuse; may be changed. */

@@ -60,14 +60,6 @@ export class ConnectionPool<T extends Poolable> {
     this.#dropSurplus();
   }
 
-  /** The open connections; one that was forgotten, and is collected by now, is not among them. */
-  *openConnections(): Generator<T> {
-    for (const reference of this.#open) {
-      const connection = reference.deref();
-      if (connection) yield connection;
-    }
-  }
-
   /** Number of those that are kept now. */
   get idleCount(): number {
     return this.#idle.length;

@@ -1,4 +1,4 @@
-import type { Oid, Tid } from '../ids.js';
+import { type Oid, type Tid, ZERO_TID } from '../ids.js';
 import { isBroken } from '../persistent/broken.js';
 import { classNameOf } from '../persistent/display.js';
 import type { Persistent } from '../persistent/persistent.js';
@@ -63,10 +63,22 @@ export class ConnectionRegister {
 
   /** The oldest view that an open connection shows of the past. */
   oldestPast(): Tid | undefined {
+    return this.#oldest(({ past }) => past);
+  }
+
+  /** The oldest view of an open connection that shows the present, as it was when its transaction began. */
+  oldestPresent(): Tid | undefined {
+    return this.#oldest(({ isClosed, past, before }) => {
+      // Until its first transaction it shows nothing.
+      return isClosed || past !== undefined || before === ZERO_TID ? undefined : before;
+    });
+  }
+
+  #oldest(view: (connection: Connection) => Tid | undefined): Tid | undefined {
     let oldest: Tid | undefined;
     for (const connection of this) {
-      const { past } = connection;
-      if (past !== undefined && (oldest === undefined || past < oldest)) oldest = past;
+      const shown = view(connection);
+      if (shown !== undefined && (oldest === undefined || shown < oldest)) oldest = shown;
     }
     return oldest;
   }

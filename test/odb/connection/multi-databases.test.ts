@@ -442,6 +442,22 @@ pairTest(
   },
 );
 
+pairTest('a pack keeps what the connections of a set show, whichever database they were opened from', async (a, b) => {
+  await b.transaction(({ root }) => {
+    root.bob = new Account('Bob');
+  });
+  const connection = a.open();
+  const { bob } = connection.getConnection<Root>('b').root;
+  await b.transaction(({ root }) => root.bob.deposit(1));
+  await b.pack();
+  assert.equal(bob.balance, 0);
+  connection.close();
+  // One that is kept for reuse shows nothing.
+  await b.transaction(({ root }) => root.bob.deposit(1));
+  await b.pack();
+  assert.equal((await b.history(Number(bob._p_oid), 10)).length, 1);
+});
+
 pairTest('sync asks the storages of all connections of the set', async (a) => {
   const connection = a.open();
   const other = connection.getConnection<Root>('b');
