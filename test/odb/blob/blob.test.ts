@@ -2,12 +2,15 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import {
   existsSync,
+  linkSync,
+  lstatSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
   realpathSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -273,6 +276,24 @@ test('a commit that fails keeps the content of a new blob with the object, to be
   connection.close();
 });
 
+test('a file that was taken over before a transaction is not lost when that has to run again', async () => {
+  await committed('first');
+  const path = join(folder, 'upload');
+  writeFileSync(path, 'uploaded');
+  const upload = new PersistentBlob();
+  await upload.consumeFile(path);
+  let tries = 0;
+  await db.transaction(async ({ root }) => {
+    root.other = upload;
+    await write(root.blob, 'mine');
+    if (tries++ === 0) await db.transaction((another) => write(another.root.blob, 'theirs'));
+  });
+  assert.equal(tries, 2);
+  const { root } = db.open();
+  assert.deepEqual([await read(root.other), await read(root.blob)], ['uploaded', 'mine']);
+  await nothingIsLeftOver();
+});
+
 test('abort, and an invalidation, end who is writing; who reads what is committed may go on', async () => {
   await committed('committed');
   const { root } = db.open();
@@ -366,6 +387,59 @@ test('consumeFile copies where the file system is another one, and leaves all as
   } finally {
     rmSync(other, { recursive: true });
   }
+});
+
+test('consumeFile copies what has another name too, which nobody is to write the content by', async () => {
+  const { root } = db.open();
+  const [file, second, link] = ['file', 'second', 'link'].map((name) => join(folder, name)) as [string, string, string];
+  writeFileSync(file, 'mine');
+  linkSync(file, second);
+  root.blob = new PersistentBlob();
+  await root.blob.consumeFile(file);
+  symlinkSync(second, link);
+  root.other = new PersistentBlob();
+  await root.other.consumeFile(link);
+  await transaction.commit();
+  assert.ok(!existsSync(file));
+  assert.throws(() => lstatSync(link), { code: 'ENOENT' });
+  assert.notEqual(statSync(second).mode & 0o200, 0, 'it can be written as ever');
+  writeFileSync(second, 'ours');
+  for (const blob of [root.blob, root.other]) {
+    assert.ok(!lstatSync(await blob.committed()).isSymbolicLink());
+    assert.equal(await read(blob, 'c'), 'mine');
+  }
+  await nothingIsLeftOver();
+});
+
+test('consumeFile takes nothing that is no file, and no content of another blob', async () => {
+  await committed('content');
+  const { root } = db.open();
+  root.other = new PersistentBlob('former');
+  const path = await root.blob.committed();
+  await assert.rejects(root.other.consumeFile(path), isBlobError(/is the content of another blob/));
+  await assert.rejects(root.other.consumeFile(folder), isBlobError(/is no file/));
+  await transaction.commit();
+  assert.deepEqual([await read(root.blob), await read(root.other)], ['content', 'former']);
+});
+
+test('of a file that is just being taken over when the transaction is aborted, nothing is changed', async () => {
+  await committed('committed');
+  const { root } = db.open();
+  const path = join(folder, 'file');
+  writeFileSync(path, 'stays');
+  const consuming = root.blob.consumeFile(path);
+  await assert.rejects(transaction.commit(), isBlobError(/is open for writing/));
+  transaction.abort();
+  // Another one may begin at once, and is not disturbed by the end of the former.
+  const writer = root.blob.open('w');
+  await assert.rejects(consuming, isBlobError(/was taken back/));
+  assert.equal(readFileSync(path, 'utf8'), 'stays');
+  assert.throws(() => root.blob.open('w'), isBlobError(/is open for writing/));
+  writer.end('written');
+  await finished(writer);
+  await transaction.commit();
+  assert.equal(await read(root.blob), 'written');
+  await nothingIsLeftOver();
 });
 
 test('a file that cannot be taken over since the object cannot be changed is left where it is', async () => {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import fsSync, { existsSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import fs from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
 import { tmpdir } from 'node:os';
@@ -17,6 +17,7 @@ let db: DB<Root>;
 /** A file that stands, as far as the process can tell, on another file system than the database. */
 let path: string;
 const real = { ...fs };
+const { rmSync } = fsSync;
 
 /** An error of the system. */
 function failure(code: string): Error {
@@ -26,6 +27,11 @@ function failure(code: string): Error {
 /** Has calls of the system that concern `path` do something else. */
 function intercept(calls: Partial<Pick<typeof fs, 'rename' | 'copyFile' | 'rm' | 'link'>>): void {
   Object.assign(fs, calls);
+  syncBuiltinESMExports();
+}
+
+function interceptRemoval(remove: typeof rmSync): void {
+  fsSync.rmSync = remove;
   syncBuiltinESMExports();
 }
 
@@ -60,6 +66,7 @@ beforeEach(async () => {
 
 afterEach(async () => {
   intercept(real);
+  interceptRemoval(rmSync);
   transaction.abort();
   await db.close();
   rmSync(folder, { recursive: true, force: true });
@@ -101,17 +108,16 @@ test('where neither a move nor a copy succeeds, the error is told, nothing is le
 
 test('where the file cannot be taken away after it was copied, it stays the only one', async () => {
   const blob = await committedBlob();
-  intercept({
-    ...apart,
-    rm: async (name, options) => {
-      if (name === path) throw failure('EACCES');
-      await real.rm(name, options);
-    },
+  intercept(apart);
+  interceptRemoval((name, options) => {
+    if (name === path) throw failure('EACCES');
+    rmSync(name, options);
   });
   await assert.rejects(blob.consumeFile(path), { code: 'EACCES' });
   assert.equal(readFileSync(path, 'utf8'), 'from elsewhere');
   assert.equal(await text(blob.open('c')), 'former');
   assert.deepEqual(temporaryFiles(), []);
+  assert.equal(blob._p_changed, false);
 });
 
 test('a move that fails for another reason is not tried by a copy', async () => {

@@ -1,5 +1,4 @@
-import { constants } from 'node:fs';
-import { copyFile, open as openFile, rename, rm } from 'node:fs/promises';
+import { open as openFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { inspect } from 'node:util';
@@ -7,13 +6,14 @@ import { argumentRangeError, argumentTypeError } from '../../../base/index.js';
 import { BlobError, ConnectionStateError, SerializationError } from '../../errors.js';
 import type { Oid } from '../../ids.js';
 import { registerInternal } from '../../serialize/registry.js';
-import { measureFile, openBlobFile } from '../../storage/blob/blob-file.js';
+import { openBlobFile } from '../../storage/blob/blob-file.js';
 import { BLOB_CLASS, BlobInfo } from '../../storage/blob/blob-info.js';
 import type { Storage } from '../../storage/storage.js';
 import { describe } from '../display.js';
 import { ManagedPersistent, requireNoFields } from '../persistent.js';
 import { BlobDraft, temporaryPath } from './blob-draft.js';
 import { BlobReader, type BlobSource, BlobWriter } from './blob-streams.js';
+import { FileTakeover } from './file-takeover.js';
 
 /**
  * How a blob is opened: `'r'` reads what the transaction sees; `'c'` reads what is committed, and goes on doing so whatever becomes of the
@@ -56,7 +56,7 @@ export class PersistentBlob extends ManagedPersistent {
   readonly #box: DraftBox = { draft: undefined };
   #readers = new Set<BlobReader>();
   /** Who is writing: a stream, or a file that is being taken over. */
-  #writer: BlobWriter | 'consumeFile' | undefined;
+  #writer: BlobWriter | FileTakeover | undefined;
 
   static {
     draftToStore = (object) => {
@@ -150,29 +150,38 @@ export class PersistentBlob extends ManagedPersistent {
   }
 
   /**
-   * Makes a file the content: moves it where it can, and copies it where the file systems differ. In either case it is not at its path any
-   * more. Where that fails, the file and the former content are as they were.
+   * Makes a file the content: moves it where it can, and copies it where the file systems differ, or where it has another name too. In
+   * either case it is not at its path any more; it is lost when the transaction is aborted, as all that it has written, but for a new blob,
+   * which keeps it. Where that fails, the file and the former content are as they were.
    *
-   * @throws BlobError while the blob is open. What changing an object throws. Errors of the file system.
+   * @throws BlobError while the blob is open, for what is no file, and when the transaction is aborted meanwhile. What changing an object
+   * throws. Errors of the file system.
    */
   async consumeFile(path: string): Promise<void> {
     const from = resolve(path);
     this.readable();
     this.#refuseOpen('consumeFile');
+    const wasChanged = this._p_changed === true;
+    // An abort meanwhile is noticed, since it takes the change back.
+    this.writable();
     const to = temporaryPath(this._p_jar?.storage.temporaryDirectory);
-    this.#writer = 'consumeFile';
+    const takeover = new FileTakeover(from, to);
+    this.#writer = takeover;
     try {
-      const content = await measureFile(from);
-      await moveFile(from, to);
+      const content = await takeover.take();
       try {
-        this.writable();
+        if (this.#writer !== takeover) throw this.#takenBack();
+        takeover.finish();
       } catch (error) {
-        await moveFile(to, from);
+        await takeover.giveBack();
         throw error;
       }
       this.#takeDraft(BlobDraft.ofFile(to, content));
+    } catch (error) {
+      if (this.#writer === takeover && !wasChanged) this._p_changed = false;
+      throw error;
     } finally {
-      this.#writer = undefined;
+      if (this.#writer === takeover) this.#writer = undefined;
     }
   }
 
@@ -260,6 +269,10 @@ export class PersistentBlob extends ManagedPersistent {
     );
   }
 
+  #takenBack(): BlobError {
+    return new BlobError(`the content of ${describe(this)} was taken back while it was open`, this._p_oid);
+  }
+
   override getState(): BlobInfo {
     this.readable();
     requireNoFields(this);
@@ -275,8 +288,8 @@ export class PersistentBlob extends ManagedPersistent {
   }
 
   protected override clearState(): void {
-    const reason = new BlobError(`the content of ${describe(this)} was taken back while it was open`, this._p_oid);
-    if (this.#writer && this.#writer !== 'consumeFile') this.#writer.destroy(reason);
+    const reason = this.#takenBack();
+    if (this.#writer instanceof BlobWriter) this.#writer.destroy(reason);
     // Who reads a committed content may go on: it stays what it is.
     if (this.#box.draft) for (const reader of this.#readers) reader.destroy(reason);
     this.#writer = undefined;
@@ -295,20 +308,3 @@ export class PersistentBlob extends ManagedPersistent {
 }
 
 registerInternal({ [BLOB_CLASS]: PersistentBlob });
-
-/** Moves a file; between file systems by a copy. Where it fails, the file is still there, and nothing else. */
-async function moveFile(from: string, to: string): Promise<void> {
-  try {
-    await rename(from, to);
-    return;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EXDEV') throw error;
-  }
-  try {
-    await copyFile(from, to, constants.COPYFILE_EXCL);
-    await rm(from);
-  } catch (error) {
-    await rm(to, { force: true });
-    throw error;
-  }
-}

@@ -31,6 +31,12 @@ const VERSION = 1;
 const TEMPORARY = 'tmp';
 const PENDING = 'pending';
 const GROUP_DIGITS = 3;
+const CONTENT_PATH = /[/\\][1-5]([/\\][0-9a-f]{3}){1,5}[/\\][0-9a-f]{32}$/;
+
+/** Whether a path is that of a content in a database, by its form. */
+export function isContentPath(path: string): boolean {
+  return CONTENT_PATH.test(path);
+}
 
 /**
  * A content that was put into its place for a transaction. Where neither is called, because it is not known whether the transaction
