@@ -1,4 +1,5 @@
 import type { Batch, EntryRange, Level, Walk } from '#src/odb/storage/level/disk.js';
+import { TRANSACTION_RANGE } from '#src/odb/storage/level/keyspace.js';
 import type { Scheduler } from './scheduler.js';
 
 /** What goes wrong, and how often: probabilities. */
@@ -44,6 +45,8 @@ export type Lie =
   | 'sync'
   /** A write is answered before it is durable. */
   | 'early'
+  /** A batch that holds no transaction is answered before it is durable: votes, what is written ahead, marks. */
+  | 'beside'
   /** A crash leaves a half of a batch. */
   | 'half'
   /** The file of reserved oids is as it was after a crash. */
@@ -56,16 +59,29 @@ interface Operation {
 
 interface LogRecord {
   readonly operations: readonly Operation[];
+  /** The number of the log that it is in. */
+  readonly log: number;
   /** It stands behind a torn one: nobody will find it. */
   readonly isHidden: boolean;
+  isSynced: boolean;
 }
 
-/** The files of a LevelDB: what a crash leaves. */
+/** How often a write finds that the memory is full, and begins a new log; it takes LevelDB 4 MB. */
+const NEW_LOG_PROBABILITY = 1 / 8;
+/** How often the tables of the former log are found to be written by then. */
+const TABLES_WRITTEN_PROBABILITY = 1 / 8;
+
+/**
+ * The files of a LevelDB: what a crash leaves.
+ *
+ * A sync is one of the newest log. What was written to the log before it is safe once it stands in tables, which takes a while; so after a
+ * crash of the machine an earlier write may be lost where a later one is not.
+ */
 export class LevelFiles {
   /** What is there for good. */
   #durable = new Map<string, Buffer>();
-  /** Written, and not known to be synced. */
-  #log: LogRecord[] = [];
+  /** What is in no table yet, in the order in which it was written: of the newest log, and of the one before. */
+  #records: LogRecord[] = [];
   #isTorn = false;
   /** Counts the logs. */
   logNumber = 0;
@@ -80,54 +96,77 @@ export class LevelFiles {
   }
 
   append(operations: readonly Operation[]): void {
-    this.#log.push({ operations, isHidden: this.#isTorn });
+    if (this.#scheduler.chance(NEW_LOG_PROBABILITY)) this.#beginLog();
+    else if (this.#scheduler.chance(TABLES_WRITTEN_PROBABILITY)) this.#writeTables();
+    this.#records.push({ operations, log: this.logNumber, isHidden: this.#isTorn, isSynced: false });
   }
 
   tear(): void {
     this.#isTorn = true;
   }
 
-  /** Everything in the log is durable from now on. What is hidden stays hidden. */
+  /** LevelDB has the memory of two logs at most: it waits for the tables of the one before the last. */
+  #beginLog(): void {
+    this.#writeTables();
+    this.logNumber++;
+    this.#isTorn = false;
+  }
+
+  /** All that stands in former logs is in tables from now on. */
+  #writeTables(): void {
+    const count = this.#records.findIndex(({ log }) => log === this.logNumber);
+    for (const { operations } of this.#records.splice(0, count < 0 ? this.#records.length : count)) {
+      apply(this.#durable, operations);
+    }
+  }
+
+  /** Everything in the newest log is durable from now on. What is hidden stays hidden. */
   sync(): void {
     if (this.#lie() === 'sync' && this.#scheduler.chance(0.3)) return;
-    for (const record of this.#log) if (!record.isHidden) apply(this.#durable, record.operations);
-    this.#log = this.#log.filter(({ isHidden }) => isHidden);
+    for (const record of this.#records) if (record.log === this.logNumber) record.isSynced = true;
+    while (this.#records[0]?.isSynced && !this.#records[0].isHidden) {
+      apply(this.#durable, (this.#records.shift() as LogRecord).operations);
+    }
   }
 
   /** Everything in memory goes to a table, and a new log is begun. */
   compact(live: ReadonlyMap<string, Buffer>): void {
     this.#durable = new Map(live);
-    this.#log = [];
+    this.#records = [];
     this.#isTorn = false;
   }
 
-  /** The process ended: all is there that was written. The machine went down: of what was not synced, a beginning is, up to some record. */
+  /**
+   * The process ended: all is there that was written. The machine went down: of what was not synced, a beginning of each log is, up to
+   * some record.
+   */
   crash(end: End): void {
-    const records = this.#log.filter(({ isHidden }) => !isHidden);
-    const kept = end === 'process' ? records.length : this.#scheduler.below(records.length + 1);
-    this.#keep(records.slice(0, kept));
-    const broken = records[kept];
-    if (broken && this.#lie() === 'half') {
-      apply(this.#durable, broken.operations.slice(0, Math.ceil(broken.operations.length / 2)));
+    if (end === 'process') return;
+    const counts = new Map<number, number>();
+    for (const { log, isSynced } of this.#records) if (!isSynced) counts.set(log, (counts.get(log) ?? 0) + 1);
+    const left = new Map([...counts].map(([log, count]) => [log, this.#scheduler.below(count + 1)]));
+    const kept: LogRecord[] = [];
+    for (const record of this.#records) {
+      const more = left.get(record.log) ?? 0;
+      if (!record.isSynced) left.set(record.log, more - 1);
+      if (record.isSynced || more > 0) kept.push(record);
+      else if (more === 0 && this.#lie() === 'half') kept.push(halfOf(record));
     }
+    this.#records = kept;
   }
 
   /** LevelDB was closed: its log is there, but what is in doubt may not be. */
   close(): void {
-    const records = this.#log.filter(({ isHidden }) => !isHidden);
-    if (this.hasFailed && records.length > 0 && this.#scheduler.chance(0.5)) records.pop();
-    this.#keep(records);
+    const last = this.#records.at(-1);
+    if (this.hasFailed && last && !last.isHidden && this.#scheduler.chance(0.5)) this.#records.pop();
   }
 
-  #keep(records: readonly LogRecord[]): void {
-    for (const { operations } of records) apply(this.#durable, operations);
-    this.#log = [];
+  /** What is found at open. It is written to tables then. */
+  recover(): Map<string, Buffer> {
+    for (const { operations, isHidden } of this.#records) if (!isHidden) apply(this.#durable, operations);
+    this.#records = [];
     this.#isTorn = false;
     this.hasFailed = false;
-  }
-
-  /** What is found at open. */
-  recover(): Map<string, Buffer> {
     this.logNumber++;
     return new Map(this.#durable);
   }
@@ -137,6 +176,11 @@ export class LevelFiles {
     for (const [key, value] of this.#durable) bytes += key.length + value.length;
     return bytes;
   }
+}
+
+function halfOf(record: LogRecord): LogRecord {
+  const { operations } = record;
+  return { ...record, operations: operations.slice(0, Math.ceil(operations.length / 2)) };
 }
 
 function apply(into: Map<string, Buffer>, operations: readonly Operation[]): void {
@@ -218,7 +262,7 @@ export class SimLevel implements Level {
       throw levelFailure('LEVEL_WRITE', 'IO error: Input/output error');
     }
     this.#files.append(operations);
-    if (isSync && this.#lie() !== 'early') {
+    if (isSync && !this.#isUntold(operations)) {
       await this.#scheduler.pause('disk: sync');
       if (this.#scheduler.chance(this.#faults.syncFails)) {
         this.#scheduler.note('disk: the sync fails');
@@ -233,6 +277,12 @@ export class SimLevel implements Level {
       else this.#live.delete(key);
     }
     await this.#scheduler.pause('disk: written');
+  }
+
+  /** Whether a lying disk does not sync these. */
+  #isUntold(operations: readonly Operation[]): boolean {
+    const lie = this.#lie();
+    return lie === 'early' || (lie === 'beside' && !operations.some(({ key }) => isTransaction(key)));
   }
 
   iterator(range: EntryRange): Walk<[Buffer, Buffer]> {
@@ -318,6 +368,11 @@ export class SimLevel implements Level {
   #requireOpen(): void {
     if (this.#isClosed) throw levelFailure('LEVEL_DATABASE_NOT_OPEN', 'Database is not open');
   }
+}
+
+function isTransaction(key: string): boolean {
+  const { gte, lt } = TRANSACTION_RANGE;
+  return key >= gte.toString('latin1') && key < lt.toString('latin1');
 }
 
 /** The index of the first key that is not before `bound`, or that is after it. */

@@ -69,6 +69,9 @@ const LIES: readonly (readonly [name: string, lie: Lie, checkers: readonly Check
 ];
 for (const [name, lie, checkers] of LIES) test(`noticed: ${name}`, () => bites({ lie }, checkers));
 
+test('noticed: what is written ahead of a large transaction without being made durable', () =>
+  bites({ lie: 'beside', batchSize: 200 }, ['durability', 'errors', 'outcome', 'reachability']));
+
 const SABOTAGES: readonly (readonly [
   name: string,
   sabotage: (storage: LevelStorage) => void,
