@@ -10,7 +10,7 @@ import {
 import { ReadOnlyError, StorageError, StorageTransactionError, TransactionInDoubtError } from '../errors.js';
 import { type Oid, ROOT_OID, type Tid } from '../ids.js';
 import { SNAPSHOT_AGE_MAX_MS } from '../limits.js';
-import { type BlobInfo, blobOf } from './blob/blob-info.js';
+import { type BlobInfo, blobOf, contentIds } from './blob/blob-info.js';
 import type { BlobStore, PlacedBlob } from './blob/blob-store.js';
 import { type BlobKeeper, type BlobRequest, StorageBlobs } from './blob/storage-blobs.js';
 import {
@@ -116,8 +116,22 @@ export abstract class BaseStorage implements Storage {
     this.#resolver = options.conflictResolver;
   }
 
-  /** For subclasses, once they know their last transaction: begins to take commits. */
-  protected start(backend: CommitBackend, lastTid: Tid, doubts: readonly AcceptedTransaction[] = []): void {
+  /**
+   * For subclasses, once they know their last transaction: begins to take commits.
+   *
+   * @param doubts transactions that were found to be in doubt
+   * @param contents the contents of blobs that these have placed, by their ids
+   */
+  protected start(
+    backend: CommitBackend,
+    lastTid: Tid,
+    doubts: readonly AcceptedTransaction[] = [],
+    contents: ReadonlyMap<string, PlacedBlob> = new Map(),
+  ): void {
+    for (const doubt of doubts) {
+      const placed = contentIds(doubt.records).flatMap((id) => contents.get(id) ?? []);
+      if (placed.length > 0) this.#doubted.set(toHex(doubt.transaction.commitId), { placed, spill: undefined });
+    }
     const resolver = () => this.#resolver;
     this.#backend = backend;
     this.#coordinator = new CommitCoordinator({ backend, clock: this.clock, lastTid, resolver, doubts });

@@ -21,6 +21,7 @@ import {
 } from 'holdfast/odb';
 import { systemRandom } from '#src/base/index.js';
 import { classStatistics } from '#src/odb/class-statistics.js';
+import { BlobStore } from '#src/odb/storage/blob/blob-store.js';
 import { LevelStorage, type LevelStorageOptions } from '#src/odb/storage/level/level-storage.js';
 import { MemoryStorage } from '#src/odb/storage/memory-storage.js';
 import { ManualClock } from '../../support/manual-clock.js';
@@ -235,4 +236,31 @@ test('a storage in memory removes its files when it is closed', async () => {
   await storage.close();
   assert.ok(!existsSync(path));
   assert.ok(!existsSync(storage.temporaryDirectory as string));
+});
+
+test('the content of a transaction that was found in doubt, and has not happened, goes at once, not with the next open', async () => {
+  for (const happened of [false, true]) {
+    const storage = await open();
+    const oid = storage.newOid();
+    const file = join(folder, 'draft');
+    writeFileSync(file, 'in doubt');
+    const info = BlobInfo.of(8, crc32('in doubt'));
+    const transaction = {
+      commitId: systemRandom.bytes(16),
+      user: '',
+      description: '',
+      extension: new Uint8Array(0),
+    };
+    storage.tpcBegin(transaction);
+    storage.storeBlob(transaction, oid, ZERO_TID, encodeBlobRecord(info), file);
+    await storage.tpcVote(transaction, { identity: '00', name: 'the other one' });
+    await storage.close();
+    const found = await open();
+    await found.pack({ before: (found.lastTransaction() + 1) as Tid, references: strongReferences });
+    const path = BlobStore.open(join(folder, 'test.fs', 'blobs')).pathOf({ oid, id: info.id });
+    assert.ok(existsSync(path));
+    await found.doubts.resolve(transaction.commitId, happened);
+    assert.equal(existsSync(path), happened);
+    await found.close();
+  }
 });

@@ -72,3 +72,13 @@ export function blobOf(data: Uint8Array | undefined): BlobInfo | undefined {
   if (!Number.isSafeInteger(size)) return undefined;
   return new BlobInfo(toHex(asBuffer(data).subarray(14)), size, readUint32(data, 10));
 }
+
+/** The ids of the contents that these records name. */
+export function contentIds(records: Iterable<{ readonly data: Uint8Array }>): string[] {
+  const ids: string[] = [];
+  for (const { data } of records) {
+    const info = blobOf(data);
+    if (info) ids.push(info.id);
+  }
+  return ids;
+}

@@ -248,9 +248,11 @@ export class BlobStore {
    * Removes what a crash left.
    *
    * @param isNamed whether a revision that is there names the content; `'maybe'` where its transaction is in doubt
+   * @returns the contents of those, by their ids.
    */
-  recover(isNamed: (blob: StoredBlob) => boolean | 'maybe'): void {
-    if (!this.#isMade) return;
+  recover(isNamed: (blob: StoredBlob) => boolean | 'maybe'): ReadonlyMap<string, PlacedBlob> {
+    const uncertain = new Map<string, PlacedBlob>();
+    if (!this.#isMade) return uncertain;
     this.#makeWorkFolders();
     for (const name of this.#files.names(this.#pending)) {
       const [oid, id = ''] = name.split('-');
@@ -258,8 +260,8 @@ export class BlobStore {
         const blob = { oid: Number(oid) as Oid, id };
         const answer = isNamed(blob);
         if (answer === 'maybe') {
-          // It stays until the next open at least.
           this.#claim(blob);
+          uncertain.set(id, this.#placed(blob, join(this.#pending, name)));
           continue;
         }
         if (!answer) this.#remove(blob);
@@ -269,6 +271,7 @@ export class BlobStore {
     for (const name of this.#files.names(this.temporaryDirectory)) {
       this.#files.remove(join(this.temporaryDirectory, name));
     }
+    return uncertain;
   }
 
   /** Ordering: nobody's content is taken for durable before the marker is, whoever made it. */

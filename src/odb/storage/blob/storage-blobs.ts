@@ -132,9 +132,9 @@ export class StorageBlobs implements BlobKeeper {
     }
   }
 
-  /** What a crash left is removed, but for contents that are named by transactions which may yet happen. */
-  recover(inDoubt: ReadonlySet<string>): void {
-    this.#store.recover(({ oid, id }) => this.#kept(oid).has(id) || (inDoubt.has(id) ? 'maybe' : false));
+  /** What a crash left is removed, but for contents that are named by transactions which may yet happen: those are returned by their ids. */
+  recover(inDoubt: ReadonlySet<string>): ReadonlyMap<string, PlacedBlob> {
+    return this.#store.recover(({ oid, id }) => this.#kept(oid).has(id) || (inDoubt.has(id) ? 'maybe' : false));
   }
 
   settled(): Promise<void> {

@@ -1,10 +1,19 @@
-import { type Duration, durationMs, Logger, type Size, sizeBytes, systemClock } from '../../../base/index.js';
+import {
+  type Duration,
+  durationMs,
+  Logger,
+  type Random,
+  type Size,
+  sizeBytes,
+  systemClock,
+  systemRandom,
+} from '../../../base/index.js';
 import { CorruptionError, POSKeyError, StorageError } from '../../errors.js';
 import { MAX_TID, type Oid, type Tid, tidFromDate, ZERO_TID } from '../../ids.js';
 import { OID_BLOCK_COUNT, OUTCOME_AGE_MAX_MS, SNAPSHOT_AGE_MAX_MS } from '../../limits.js';
 import { BaseStorage, type BaseStorageOptions } from '../base-storage.js';
-import { type BlobInfo, blobOf } from '../blob/blob-info.js';
-import { BlobStore } from '../blob/blob-store.js';
+import { type BlobInfo, contentIds } from '../blob/blob-info.js';
+import { BlobStore, type PlacedBlob } from '../blob/blob-store.js';
 import type { StorageBlobs } from '../blob/storage-blobs.js';
 import type { AcceptedTransaction } from '../commit-coordinator.js';
 import type { PackBackend } from '../pack/pack.js';
@@ -48,6 +57,8 @@ export type History = 'all' | 'none' | Duration;
 
 /** Options of {@link LevelStorage.open}. */
 export interface LevelStorageOptions extends BaseStorageOptions {
+  /** What the identity of a new database is made of. Default: the machine's randomness. */
+  readonly random?: Random;
   /** Make the database where there is none. Default: true. */
   readonly create?: boolean;
   /**
@@ -131,8 +142,8 @@ export class LevelStorage extends BaseStorage {
       this.#upkeep = new Upkeep({ level, reader, clock: this.clock, keepMs, checkpointTid, write, trimmed });
     }
     this.#blobs = blobStore && this.blobsIn(blobStore);
-    if (!options.readOnly) this.#blobs?.recover(contentsOf(opened.doubts));
-    this.#begin(opened.doubts);
+    const named = new Set(opened.doubts.flatMap(({ records }) => contentIds(records)));
+    this.#begin(opened.doubts, options.readOnly ? undefined : this.#blobs?.recover(named));
   }
 
   /**
@@ -153,7 +164,13 @@ export class LevelStorage extends BaseStorage {
       oids = new OidFile(directory.openFile(OIDS), { durable: options.durable ?? true });
       const blobStore =
         directory.blobFolder === undefined ? undefined : BlobStore.open(directory.blobFolder, directory.blobFiles);
-      const recovered = await recover({ level, name: directory.path, isReadOnly, lastCommit: lastCommit.read() });
+      const recovered = await recover({
+        level,
+        name: directory.path,
+        isReadOnly,
+        lastCommit: lastCommit.read(),
+        random: options.random ?? systemRandom,
+      });
       if (options.durable === false) lastCommit.clear();
       if (directory.isNew) directory.mark();
       return new LevelStorage({ directory, level, lastCommit, oids, blobStore, ...recovered }, options);
@@ -166,7 +183,7 @@ export class LevelStorage extends BaseStorage {
     }
   }
 
-  #begin(doubts: readonly AcceptedTransaction[]): void {
+  #begin(doubts: readonly AcceptedTransaction[], contents?: ReadonlyMap<string, PlacedBlob>): void {
     const aheadMs = this.#lastTid / 1000 - this.clock.now();
     if (aheadMs >= FUTURE_WARNING_MS) {
       const message = `${this.name}: its last transaction is ${Math.round(aheadMs / 60_000)} minutes ahead of the clock; set the clock`;
@@ -201,6 +218,7 @@ export class LevelStorage extends BaseStorage {
       },
       this.#lastTid,
       doubts,
+      contents,
     );
     this.#upkeep?.start();
   }
@@ -450,11 +468,6 @@ interface Opened {
   readonly blobStore: BlobStore | undefined;
   readonly identity: string;
   readonly doubts: readonly AcceptedTransaction[];
-}
-
-/** The ids of the contents of blobs that transactions name. */
-function contentsOf(transactions: readonly AcceptedTransaction[]): ReadonlySet<string> {
-  return new Set(transactions.flatMap(({ records }) => records.flatMap(({ data }) => blobOf(data)?.id ?? [])));
 }
 
 /** How long superseded revisions are kept; `undefined`: for ever. */

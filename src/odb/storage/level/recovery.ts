@@ -1,4 +1,4 @@
-import { asBuffer, Logger, systemRandom } from '../../../base/index.js';
+import { asBuffer, Logger, type Random } from '../../../base/index.js';
 import { CorruptionError } from '../../errors.js';
 import { type Oid, type Tid, ZERO_TID } from '../../ids.js';
 import type { AcceptedRecord, AcceptedTransaction } from '../commit-coordinator.js';
@@ -51,6 +51,7 @@ export async function recover(options: {
   readonly name: string;
   readonly isReadOnly: boolean;
   readonly lastCommit: ChainPlace | undefined;
+  readonly random: Random;
 }): Promise<Recovered> {
   const { level, name, lastCommit } = options;
   const value = level.getSync(bookkeepingKey('checkpoint'));
@@ -64,10 +65,13 @@ export async function recover(options: {
 }
 
 /** Crash: one that is not written yet has been told to nobody who relies on it, since nothing was committed with it. */
-async function identityOf(level: Level, options: { readonly name: string; readonly isReadOnly: boolean }) {
+async function identityOf(
+  level: Level,
+  options: { readonly name: string; readonly isReadOnly: boolean; readonly random: Random },
+) {
   const key = bookkeepingKey('identity');
   const value = level.getSync(key);
-  const random = Buffer.from(systemRandom.bytes(18));
+  const random = Buffer.from(options.random.bytes(18));
   const numbers = value
     ? decodeNumbers(`${options.name}: the identity`, value)
     : [0, 6, 12].map((at) => random.readUIntBE(at, 6));
