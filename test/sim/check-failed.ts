@@ -5,6 +5,7 @@ export type Checker =
   | 'oids'
   | 'totals'
   | 'durability'
+  | 'atomicity'
   | 'outcome'
   | 'reachability'
   | 'verify'

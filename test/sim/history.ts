@@ -27,6 +27,19 @@ export interface Observed {
   undoes?: Tid;
   /** Set once it is known to be committed. */
   tid?: Tid;
+  /** It was in doubt: what it named to `readCurrent` was current when it was voted. */
+  isLate?: boolean;
+}
+
+/** Whether an undo of it can be followed: what was put into a queue is not taken out again, and no node that others may have taken up is unmade. */
+export function isUndoable({ effects, name, undoes, hasNewNodes }: Observed): boolean {
+  if (undoes !== undefined) return true;
+  return (
+    !name.startsWith('populate') &&
+    effects.length > 0 &&
+    !hasNewNodes &&
+    effects.every(({ kind }) => kind === 'set' || kind === 'add')
+  );
 }
 
 /** Whether two who change it at the same time merge, if their changes do: then only the value counts, not who wrote it. */
@@ -170,7 +183,7 @@ function snapshotsOf({ at, floor, ceiling }: Observed, tids: readonly Tid[]): Ti
 }
 
 function disagreement(
-  { reads, effects, current, tid }: Observed,
+  { reads, effects, current, tid, isLate }: Observed,
   snapshot: Tid,
   history: Versions,
   isMerged: IsMerged,
@@ -182,7 +195,7 @@ function disagreement(
   if (tid === undefined) return undefined;
   const before = (tid - 1) as Tid;
   const overwritten = effects.filter(({ kind }) => kind === 'set').map(({ key }) => key);
-  for (const key of [...overwritten, ...current]) {
+  for (const key of [...overwritten, ...(isLate ? [] : current)]) {
     const latest = history.at(key, before);
     if (isMerged(key) ? latest.value === history.at(key, snapshot).value : latest.tid <= snapshot) continue;
     const what = current.has(key) ? 'was to be current' : 'was overwritten';

@@ -18,6 +18,7 @@ import type { LevelStorage } from '#src/odb/storage/level/level-storage.js';
 import { OpenSnapshots } from '#src/odb/storage/open-snapshots.js';
 import { OidSet } from '#src/odb/storage/pack/oid-set.js';
 import { type Checker, CheckFailed } from './check-failed.js';
+import { type Intent, Intents } from './intents.js';
 import type { Scheduler } from './scheduler.js';
 import type { SimFiles } from './sim-files.js';
 import type { End } from './sim-level.js';
@@ -27,33 +28,6 @@ const MERGED_CLASS = /^holdfast\./;
 
 /** The clock on the wall is set back by no more than this. */
 export const CLOCK_STEP_MAX_MS = 60_000;
-
-/** What became of a commit, as far as anybody was told. */
-type Fate =
-  /** It was asked for; no answer came. */
-  | 'open'
-  /** Acknowledged. */
-  | 'committed'
-  /** Refused: it must never be seen. */
-  | 'refused'
-  /** The write failed: it may be found at the next open. */
-  | 'doubtful';
-
-/** A commit that was asked for. */
-interface Intent {
-  readonly commitId: Uint8Array;
-  readonly description: string;
-  readonly stores: Map<Oid, Uint8Array>;
-  readonly begunMs: number;
-  /** It stores what may be there already, or may have been packed away. */
-  readonly isRestored: boolean;
-  isUndo: boolean;
-  isAsked: boolean;
-  fate: Fate;
-  tid: Tid | undefined;
-  /** The storage said that it did not happen, and never will. */
-  isDenied: boolean;
-}
 
 interface LedgerRevision {
   readonly tid: Tid;
@@ -79,10 +53,7 @@ export class Ledger {
   readonly #scheduler: Scheduler;
   #isClosing = false;
   readonly #keepMs: number | undefined;
-  readonly #intents: Intent[] = [];
-  /** Those that were to be committed or voted, by the oids that they store. */
-  readonly #asked = new Map<string, Intent[]>();
-  readonly #byTransaction = new Map<StorageTransaction, Intent>();
+  readonly #intents = new Intents();
   readonly #revisions = new Map<Oid, LedgerRevision[]>();
   readonly #published: Tid[] = [];
   readonly #descriptions = new Map<Tid, string>();
@@ -116,8 +87,8 @@ export class Ledger {
   /** The newest transaction that was acknowledged. */
   acknowledgedTid = 0 as Tid;
 
-  /** Tells of each transaction that is known to be committed: by the answer to it, or because it was found after a crash. */
-  onCommitted: ((description: string, tid: Tid) => void) | undefined;
+  /** Tells of each transaction that is known to be committed: by the answer to it, or because it was found after a crash. `isLate` where it was in doubt. */
+  onCommitted: ((description: string, tid: Tid, isLate?: boolean) => void) | undefined;
 
   get commitCount(): number {
     return this.#published.length;
@@ -143,8 +114,20 @@ export class Ledger {
   /** Listens to what a storage is asked for, and to what it tells: before anybody else does. */
   listen(storage: LevelStorage, blobs: BlobStore): void {
     this.#blobs = blobs;
-    const { tpcBegin, store, storeBlob, undo, commit, tpcVote, tpcFinish, newOid, pack, keepSnapshots, close } =
-      storage;
+    const {
+      tpcBegin,
+      store,
+      storeBlob,
+      undo,
+      commit,
+      tpcVote,
+      tpcFinish,
+      tpcAbort,
+      newOid,
+      pack,
+      keepSnapshots,
+      close,
+    } = storage;
     this.#isClosing = false;
     this.#snapshots = new OpenSnapshots();
     storage.keepSnapshots = (oldest) => {
@@ -158,51 +141,45 @@ export class Ledger {
       return close.call(storage);
     };
     storage.tpcBegin = (transaction) => {
-      const { commitId, description } = transaction;
-      const intent: Intent = {
-        commitId,
-        description,
-        stores: new Map(),
-        begunMs: this.#scheduler.latestMs,
-        isRestored: transaction.tid !== undefined,
-        isUndo: false,
-        isAsked: false,
-        fate: 'open',
-        tid: undefined,
-        isDenied: false,
-      };
-      this.#intents.push(intent);
-      this.#byTransaction.set(transaction, intent);
+      this.#intents.begin(transaction, this.#scheduler.latestMs);
       tpcBegin.call(storage, transaction);
     };
     storage.store = (transaction, oid, serial, data) => {
-      this.#intent(transaction).stores.set(oid, data);
+      this.#intents.of(transaction).stores.set(oid, data);
       store.call(storage, transaction, oid, serial, data);
     };
     storage.storeBlob = (transaction, oid, serial, data, file) => {
-      this.#intent(transaction).stores.set(oid, data);
+      this.#intents.of(transaction).stores.set(oid, data);
       storeBlob.call(storage, transaction, oid, serial, data, file);
     };
     storage.undo = (transaction, tid) => {
-      this.#intent(transaction).isUndo = true;
+      this.#intents.of(transaction).isUndo = true;
       undo.call(storage, transaction, tid);
     };
     storage.commit = async (transaction) => {
       const outcome = await this.#decided(transaction, commit.call(storage, transaction));
-      this.#acknowledged(transaction, outcome.tid, outcome.resolved);
+      this.#acknowledged(this.#intents.of(transaction), outcome.tid, outcome.resolved);
       return outcome;
     };
     let resolved: readonly Oid[] = [];
-    storage.tpcVote = async (transaction) => {
-      const outcome = await this.#decided(transaction, tpcVote.call(storage, transaction));
+    storage.tpcVote = async (transaction, decider) => {
+      const outcome = await this.#decided(transaction, tpcVote.call(storage, transaction, decider));
+      this.#intents.of(transaction).isVoted = true;
       resolved = outcome.resolved;
       return outcome;
     };
+    storage.tpcAbort = async (transaction) => {
+      await tpcAbort.call(storage, transaction);
+      const intent = this.#intents.of(transaction);
+      // A storage that is being closed leaves it in doubt, unless it decides itself.
+      if (intent?.isVoted && intent.tid === undefined && !this.#isClosing) intent.fate = 'refused';
+    };
     storage.tpcFinish = async (transaction) => {
       const tid = await this.#decided(transaction, tpcFinish.call(storage, transaction));
-      this.#acknowledged(transaction, tid, resolved);
+      this.#acknowledged(this.#intents.of(transaction), tid, resolved);
       return tid;
     };
+    this.#listenToDoubts(storage);
     storage.newOid = () => {
       const oid = newOid.call(storage);
       if (!this.#oids.add(oid)) this.#fail('oids', `oid ${oid} was given twice`);
@@ -211,7 +188,9 @@ export class Ledger {
     storage.pack = (options) => this.#pack(storage, options, () => pack.call(storage, options));
     storage.subscribe({
       invalidate: (tid, oids) => {
-        const intent = this.#intentOf(tid, oids);
+        const intent =
+          this.#intents.writing(oids) ??
+          this.#fail('tids', `${tid} was published, and nobody had asked for it (oids ${oids})`);
         this.#publish(
           tid,
           intent,
@@ -224,6 +203,19 @@ export class Ledger {
     });
   }
 
+  #listenToDoubts({ doubts }: LevelStorage): void {
+    const { resolve } = doubts;
+    doubts.resolve = async (commitId, happened) => {
+      const intent = this.#intents.withCommitId(commitId);
+      if (!intent) return resolve(commitId, happened);
+      intent.isBeingSettled = happened;
+      const tid = await resolve(commitId, happened);
+      if (tid === undefined) intent.fate = 'refused';
+      else if (intent.fate !== 'committed') this.#acknowledged(intent, tid, [], true);
+      return tid;
+    };
+  }
+
   /** A promise was broken. */
   #fail(checker: Checker, message: string, options?: { cause?: unknown }): never {
     const failure = new CheckFailed(checker, message, options);
@@ -231,19 +223,9 @@ export class Ledger {
     throw failure;
   }
 
-  #intent(transaction: StorageTransaction): Intent {
-    return this.#byTransaction.get(transaction) as Intent;
-  }
-
   async #decided<T>(transaction: StorageTransaction, decision: Promise<T>): Promise<T> {
-    const intent = this.#intent(transaction);
-    if (!intent.isAsked) {
-      intent.isAsked = true;
-      const key = oidsText([...intent.stores.keys()]);
-      const others = this.#asked.get(key);
-      if (others) others.push(intent);
-      else this.#asked.set(key, [intent]);
-    }
+    const intent = this.#intents.of(transaction);
+    this.#intents.ask(intent);
     try {
       return await decision;
     } catch (error) {
@@ -253,8 +235,7 @@ export class Ledger {
     }
   }
 
-  #acknowledged(transaction: StorageTransaction, tid: Tid, resolved: readonly Oid[]): void {
-    const intent = this.#intent(transaction);
+  #acknowledged(intent: Intent, tid: Tid, resolved: readonly Oid[], isLate = false): void {
     intent.fate = 'committed';
     intent.tid = tid;
     if (this.#descriptions.has(tid)) this.#descriptions.set(tid, intent.description);
@@ -262,21 +243,13 @@ export class Ledger {
       this.#fail('tids', `${intent.description} was acknowledged as ${tid}, which was not published`);
     }
     this.acknowledgedTid = Math.max(this.acknowledgedTid, tid) as Tid;
-    this.onCommitted?.(intent.description, tid);
+    this.onCommitted?.(intent.description, tid, isLate);
     for (const [oid, data] of intent.stores) {
       const revision = this.#revisions.get(oid)?.find((each) => each.tid === tid);
-      const isRight = revision && (!revision.isKnown || resolved.includes(oid) || sameBytes(revision.data, data));
+      const isMerged = resolved.includes(oid) || (isLate && isMergeable(revision?.data));
+      const isRight = revision && (!revision.isKnown || isMerged || sameBytes(revision.data, data));
       if (!isRight) this.#fail('durability', `${intent.description} stored oid ${oid}; ${tid} has it otherwise`);
     }
-  }
-
-  /** Which commit this may be: one that is under way and stores just that. */
-  #intentOf(tid: Tid, oids: readonly Oid[]): Intent {
-    const isOpen = ({ fate, tid }: Intent) => fate === 'open' && tid === undefined;
-    const asked = this.#asked.get(oidsText(oids)) ?? [];
-    const intent =
-      asked.findLast(isOpen) ?? this.#intents.findLast((each) => each.isUndo && each.isAsked && isOpen(each));
-    return intent ?? this.#fail('tids', `${tid} was published, and nobody had asked for it (oids ${oids})`);
   }
 
   #publish(tid: Tid, intent: Intent, records: readonly (readonly [Oid, Uint8Array | undefined])[]): void {
@@ -295,6 +268,21 @@ export class Ledger {
       if (revisions) revisions.push(revision);
       else this.#revisions.set(oid, [revision]);
     }
+  }
+
+  /** Whether a commit of this description was begun here. */
+  hasTakenPart(description: string): boolean {
+    return this.#intents.described(description) !== undefined;
+  }
+
+  /** The tid of a commit that is known to be there. */
+  tidOf(description: string): Tid | undefined {
+    return this.#intents.described(description)?.tid;
+  }
+
+  /** What all commits were called that were asked for here. */
+  *descriptions(): Generator<string> {
+    for (const { description } of this.#intents) yield description;
   }
 
   // ---------------------------------------------------------------- after a crash
@@ -332,7 +320,11 @@ export class Ledger {
     if (storage.lastTransaction() < this.lastTid) {
       this.#fail('durability', `the last transaction is ${storage.lastTransaction()}, and was ${this.lastTid}`);
     }
-    await this.#checkOutcomes(storage);
+    const doubts = new Set((await storage.doubts.list()).map(({ description }) => description));
+    await this.#checkOutcomes(storage, doubts);
+    for (const intent of this.#intents) {
+      if (intent.tid === undefined && !doubts.has(intent.description)) intent.fate = 'refused';
+    }
     if (!this.#mayHaveOrphans) this.checkOrphans();
   }
 
@@ -341,8 +333,8 @@ export class Ledger {
     description: string,
     records: readonly { readonly oid: Oid; readonly data: Uint8Array | undefined }[],
   ): void {
-    const intent = this.#intents.findLast((each) => each.description === description && each.isAsked);
-    const fate = intent?.fate ?? 'refused';
+    const intent = this.#intents.described(description);
+    const fate = intent?.isAsked ? intent.fate : 'refused';
     if (!intent || fate === 'refused' || fate === 'committed') {
       this.#fail('durability', `${tid} (${description}) was found, and was ${fate}`);
     }
@@ -364,10 +356,10 @@ export class Ledger {
     this.onCommitted?.(description, tid);
   }
 
-  async #checkOutcomes(storage: LevelStorage): Promise<void> {
+  async #checkOutcomes(storage: LevelStorage, doubts: ReadonlySet<string>): Promise<void> {
     const since = this.#scheduler.latestMs - OUTCOME_AGE_MAX_MS + CLOCK_STEP_MAX_MS;
     for (const intent of this.#intents) {
-      if (intent.begunMs < since || !intent.isAsked) continue;
+      if (intent.begunMs < since || !intent.isAsked || doubts.has(intent.description)) continue;
       const tid = await storage.outcome(intent.commitId);
       if (tid !== intent.tid) {
         const expected = intent.tid ?? 'that it did not happen';
@@ -379,7 +371,7 @@ export class Ledger {
 
   /** Asks for the outcome of a commit whose write failed. */
   async askOutcome(storage: LevelStorage, description: string): Promise<Tid | undefined> {
-    const intent = this.#intents.findLast((each) => each.description === description);
+    const intent = this.#intents.described(description);
     if (!intent) return undefined;
     const tid = await storage.outcome(intent.commitId);
     if (tid === undefined) intent.isDenied = true;
@@ -441,6 +433,7 @@ export class Ledger {
   checkOrphans(): void {
     for (const oid of this.#blobs.oids()) {
       const named = new Set((this.#revisions.get(oid) ?? []).map(({ data }) => blobOf(data)?.id));
+      for (const { stores, fate } of this.#intents) if (fate !== 'refused') named.add(blobOf(stores.get(oid))?.id);
       for (const id of this.#blobs.idsOf(oid)) {
         if (!named.has(id))
           this.#fail('durability', `the content ${id} of oid ${oid} is there, and nobody committed it`);
@@ -518,7 +511,7 @@ export class Ledger {
     const expiredMs = Math.max(0, this.#scheduler.now() - SNAPSHOT_AGE_MAX_MS);
     const kept = Math.max(this.#snapshots.oldest(), Math.floor(expiredMs * 1000));
     const before = Math.min(options.before, kept) as Tid;
-    const watch: PackWatch = { before, intentsBegin: this.#firstOpenIntent() };
+    const watch: PackWatch = { before, intentsBegin: this.#intents.countBeforeOpen };
     this.#packedTid = Math.max(this.#packedTid, before) as Tid;
     this.#packs++;
     const publishedCount = this.#published.length;
@@ -528,16 +521,10 @@ export class Ledger {
     if (!this.#isClosing) this.#checkPacked(storage, watch);
   }
 
-  /** From here on commits may still be under way. */
-  #firstOpenIntent(): number {
-    const index = this.#intents.findIndex(({ fate, tid }) => fate === 'open' && tid === undefined);
-    return index < 0 ? this.#intents.length : index;
-  }
-
   /** What was garbage before the pack, and was not taken up meanwhile, is gone; everything else is there. */
   #checkPacked(storage: LevelStorage, { before, intentsBegin }: PackWatch): void {
     this.checkAll(storage);
-    const meanwhile = this.#intents.slice(intentsBegin);
+    const meanwhile = this.#intents.from(intentsBegin);
     // What an undo brings back is not known here: a pack may have kept what only that would have referenced.
     if (meanwhile.some(({ isUndo }) => isUndo)) return;
     const reached = this.#reachable(
@@ -556,10 +543,6 @@ export class Ledger {
 
 function contentOf(data: Uint8Array | undefined): Pick<LedgerRevision, 'data' | 'references'> {
   return { data: data && Buffer.from(data), references: data ? strongReferences(data) : [] };
-}
-
-function oidsText(oids: readonly Oid[]): string {
-  return [...oids].sort().join();
 }
 
 function dataOf(storage: LevelStorage, oid: Oid, tid: Tid): Uint8Array | undefined {

@@ -1,9 +1,10 @@
 import { type Oid, type StorageTransaction, type Tid, TransactionManager, ZERO_TID } from 'holdfast/odb';
 import { nextTid } from '#src/odb/ids.js';
 import { CheckFailed } from './check-failed.js';
-import type { Life } from './client.js';
+import type { KeptDatabase, OpenDatabase } from './database.js';
 import { CLOCK_STEP_MAX_MS } from './ledger.js';
-import type { SimDisk } from './sim-disk.js';
+import type { Life } from './life.js';
+import type { Scheduler } from './scheduler.js';
 import { noFaults } from './sim-level.js';
 
 /** Commits of a burst: more than there are between two checkpoints, so that old transactions can be dropped. */
@@ -25,20 +26,24 @@ const TOLD = new Set([
 /** Packs, lets time pass, breaks the disk, reads old revisions, closes: whatever else happens to a database. */
 export class Operator {
   readonly #life: Life;
-  readonly #disk: SimDisk;
+  readonly #scheduler: Scheduler;
+  readonly #database: OpenDatabase;
+  readonly #kept: KeptDatabase;
   #packing: Promise<void> = Promise.resolve();
   #packsUnderWay = 0;
   /** In some lives nothing fails, so that what takes long comes to its end. */
   readonly #isHarmful: boolean;
 
-  constructor(life: Life, disk: SimDisk) {
+  constructor(life: Life, database: OpenDatabase) {
     this.#life = life;
-    this.#disk = disk;
+    this.#scheduler = life.scheduler;
+    this.#database = database;
+    this.#kept = database.kept;
     this.#isHarmful = life.scheduler.chance(0.6);
   }
 
   async run(count: number): Promise<void> {
-    const { scheduler } = this.#life;
+    const scheduler = this.#scheduler;
     for (let i = 0; i < count && !this.#life.isEnding && !this.#life.isClosing; i++) {
       await scheduler.pause('operator');
       if (this.#life.isClosing) break;
@@ -50,11 +55,13 @@ export class Operator {
 
   /** Nothing goes wrong any more. */
   heal(): void {
-    Object.assign(this.#disk.faults, noFaults());
+    Object.assign(this.#kept.disk.faults, noFaults());
   }
 
   async #act(): Promise<void> {
-    const { scheduler, ledger, storage } = this.#life;
+    const scheduler = this.#scheduler;
+    const { ledger } = this.#kept;
+    const { storage } = this.#database;
     const choice = scheduler.below(100);
     if (choice < 40) ledger.checkSomeRevision(storage);
     else if (choice < 55) {
@@ -79,7 +86,9 @@ export class Operator {
 
   /** Begins to pack, unless that is under way; now and then it is interrupted. */
   #pack(): void {
-    const { scheduler, db, ledger } = this.#life;
+    const scheduler = this.#scheduler;
+    const { ledger } = this.#kept;
+    const { db } = this.#database;
     const controller = new AbortController();
     const past = ledger.somePublished();
     const isPresent = past === undefined || scheduler.chance(0.6);
@@ -105,19 +114,19 @@ export class Operator {
     }
     const code = (error as { code?: unknown }).code;
     const isAbort = (error as Error).name === 'AbortError';
-    this.#life.scheduler.note(`${what} fails: ${String(code)}`);
+    this.#scheduler.note(`${what} fails: ${String(code)}`);
     if (isAbort || (typeof code === 'string' && TOLD.has(code)) || this.#life.isClosing) return;
     this.#broken(new CheckFailed('errors', `${what} met ${String(error)}`, { cause: error }));
   }
 
   /** Nobody may be waiting who could be told by an exception. */
   #broken(failure: CheckFailed): void {
-    this.#life.ledger.failure ??= failure;
+    this.#kept.ledger.failure ??= failure;
   }
 
   #harm(): void {
-    const { scheduler } = this.#life;
-    const { faults } = this.#disk;
+    const scheduler = this.#scheduler;
+    const { faults } = this.#kept.disk;
     const what = scheduler.pick([
       'appendFails',
       'appendTears',
@@ -135,17 +144,21 @@ export class Operator {
 
   /** Stores an object anew that is garbage, or was packed away, or is being so: as one does who copies a part of another database. */
   async #restore(): Promise<void> {
-    const { scheduler, storage, ledger } = this.#life;
-    const garbage = ledger.someGarbage();
-    if (!garbage) return;
-    const tid = nextTid(storage.lastTransaction(), scheduler.now());
-    scheduler.note(`oid ${garbage.oid} is restored`);
-    await this.#store(garbage.oid, ZERO_TID, garbage.data, { tid });
+    const scheduler = this.#scheduler;
+    const { storage } = this.#database;
+    const { ledger } = this.#kept;
+    for (let count = 1 + scheduler.below(4); count > 0; count--) {
+      const garbage = ledger.someGarbage();
+      if (!garbage) return;
+      const tid = nextTid(storage.lastTransaction(), scheduler.now());
+      scheduler.note(`oid ${garbage.oid} is restored`);
+      await this.#store(garbage.oid, ZERO_TID, garbage.data, { tid });
+    }
   }
 
   /** Oids that are used for nothing: so that new ones have to be reserved. */
   #takeOids(): void {
-    const { storage } = this.#life;
+    const { storage } = this.#database;
     try {
       for (let i = 0; i < 9000; i++) storage.newOid();
     } catch (error) {
@@ -155,7 +168,8 @@ export class Operator {
 
   /** Many small transactions at once, each of which is superseded by another. */
   async #burst(): Promise<void> {
-    const { scheduler, storage, db } = this.#life;
+    const scheduler = this.#scheduler;
+    const { storage, db } = this.#database;
     scheduler.note('a burst');
     const connection = db.open({ transactionManager: new TransactionManager({ clock: scheduler }) });
     const { data } = storage.load(connection.root.cells[0]?._p_oid as Oid);
@@ -173,7 +187,8 @@ export class Operator {
     data: Uint8Array,
     restored: { readonly tid?: Tid } = {},
   ): Promise<{ readonly oid: Oid; readonly tid: Tid } | undefined> {
-    const { scheduler, storage } = this.#life;
+    const scheduler = this.#scheduler;
+    const { storage } = this.#database;
     const transaction: StorageTransaction = {
       commitId: scheduler.random.bytes(16),
       user: '',

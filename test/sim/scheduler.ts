@@ -55,6 +55,7 @@ export class Scheduler implements Clock {
   #skewMs = 0;
   #latestMs = START_MS;
   #steps = 0;
+  #count = 0;
   readonly #outside = new Set<Promise<unknown>>();
 
   constructor(seed: number, options: { readonly isPrinted?: boolean } = {}) {
@@ -109,6 +110,11 @@ export class Scheduler implements Clock {
 
   pick<T>(items: readonly T[]): T {
     return items[this.below(items.length)] as T;
+  }
+
+  /** Counts up, so that names differ. */
+  count(): number {
+    return ++this.#count;
   }
 
   // ---------------------------------------------------------------- tasks

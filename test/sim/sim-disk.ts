@@ -4,8 +4,6 @@ import type { Scheduler } from './scheduler.js';
 import { SimFiles } from './sim-files.js';
 import { type End, type Faults, LevelFiles, type Lie, noFaults, SimLevel } from './sim-level.js';
 
-const PATH = '/sim/test.fs';
-const BLOB_FOLDER = `${PATH}/blobs`;
 const ROOM_BYTES = 1024 ** 3;
 
 /** A small file: what it holds, and what a crash may leave instead. */
@@ -28,22 +26,26 @@ export class SimDisk implements Disk {
   #isMarked = false;
   #isHeld = false;
 
-  constructor(scheduler: Scheduler) {
+  readonly #path: string;
+
+  constructor(scheduler: Scheduler, path = '/sim/test.fs') {
+    this.#path = path;
     this.#scheduler = scheduler;
     this.#levelFiles = new LevelFiles(scheduler, () => this.lie);
-    this.blobs = new SimFiles(scheduler, this.faults, PATH);
+    this.blobs = new SimFiles(scheduler, this.faults, path);
   }
 
   hold(): HeldDirectory {
     if (this.#isHeld) throw new Error('the directory is held by one who has not let it go');
     this.#isHeld = true;
     const isNew = !this.#isMarked;
+    const path = this.#path;
     const files = this.#levelFiles;
     const { faults } = this;
     return {
-      path: PATH,
-      levelFolder: `${PATH}/level`,
-      blobFolder: BLOB_FOLDER,
+      path,
+      levelFolder: `${path}/level`,
+      blobFolder: `${path}/blobs`,
       blobFiles: this.blobs,
       isNew,
       openLevel: (options) => this.#openLevel(options),
@@ -102,7 +104,7 @@ export class SimDisk implements Disk {
 
   /** The contents as a database finds them that is opened now. */
   blobStore(): BlobStore {
-    return BlobStore.open(BLOB_FOLDER, this.blobs);
+    return BlobStore.open(`${this.#path}/blobs`, this.blobs);
   }
 
   /** The machine goes down, or the process: what was held is let go. */

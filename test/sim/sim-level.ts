@@ -1,5 +1,5 @@
 import type { Batch, EntryRange, Level, Walk } from '#src/odb/storage/level/disk.js';
-import { TRANSACTION_RANGE } from '#src/odb/storage/level/keyspace.js';
+import { DECISION_RANGE, TRANSACTION_RANGE } from '#src/odb/storage/level/keyspace.js';
 import type { Scheduler } from './scheduler.js';
 
 /** What goes wrong, and how often: probabilities. */
@@ -47,6 +47,8 @@ export type Lie =
   | 'early'
   /** A batch that holds no transaction is answered before it is durable: votes, what is written ahead, marks. */
   | 'beside'
+  /** A decision of a transaction in several databases is answered before it is durable. */
+  | 'decision'
   /** A crash leaves a half of a batch. */
   | 'half'
   /** The file of reserved oids is as it was after a crash. */
@@ -282,7 +284,17 @@ export class SimLevel implements Level {
   /** Whether a lying disk does not sync these. */
   #isUntold(operations: readonly Operation[]): boolean {
     const lie = this.#lie();
-    return lie === 'early' || (lie === 'beside' && !operations.some(({ key }) => isTransaction(key)));
+    const hasAny = (range: KeyRange) => operations.some(({ key, value }) => value && isWithin(key, range));
+    switch (lie) {
+      case 'early':
+        return true;
+      case 'beside':
+        return !hasAny(TRANSACTION_RANGE);
+      case 'decision':
+        return hasAny(DECISION_RANGE);
+      default:
+        return false;
+    }
   }
 
   iterator(range: EntryRange): Walk<[Buffer, Buffer]> {
@@ -370,8 +382,9 @@ export class SimLevel implements Level {
   }
 }
 
-function isTransaction(key: string): boolean {
-  const { gte, lt } = TRANSACTION_RANGE;
+type KeyRange = typeof TRANSACTION_RANGE;
+
+function isWithin(key: string, { gte, lt }: KeyRange): boolean {
   return key >= gte.toString('latin1') && key < lt.toString('latin1');
 }
 

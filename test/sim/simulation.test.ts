@@ -25,6 +25,11 @@ test('nor does it break a promise where every transaction of some bytes is writt
     await t.test(`seed ${seed}`, () => simulate(seed, { batchSize: 200 }).then(() => undefined));
 });
 
+test('nor where a transaction is of two databases', async (t) => {
+  for (const seed of [3, 147, 205])
+    await t.test(`seed ${seed}`, () => simulate(seed, { databases: 2 }).then(() => undefined));
+});
+
 test('a seed is one run: all that happens in it happens again', async () => {
   for (const seed of [7, 21]) {
     const first = await simulate(seed, { steps: 400 });
@@ -71,6 +76,23 @@ for (const [name, lie, checkers] of LIES) test(`noticed: ${name}`, () => bites({
 
 test('noticed: what is written ahead of a large transaction without being made durable', () =>
   bites({ lie: 'beside', batchSize: 200 }, ['durability', 'errors', 'outcome', 'reachability']));
+
+const TOGETHER: readonly (readonly [name: string, options: SimulationOptions])[] = [
+  ['a decision that is answered before it is durable', { lie: 'decision' }],
+  ['a vote that is answered before it is durable', { lie: 'beside' }],
+  [
+    'a doubt that is settled before the one is asked who knows',
+    {
+      sabotage: ({ doubts }) => {
+        const { resolve } = doubts;
+        doubts.resolve = (commitId) => resolve(commitId, false);
+      },
+    },
+  ],
+];
+for (const [name, options] of TOGETHER) {
+  test(`noticed: ${name}`, () => bites({ ...options, databases: 2 }, ['atomicity', 'durability', 'outcome', 'errors']));
+}
 
 const SABOTAGES: readonly (readonly [
   name: string,
@@ -181,7 +203,7 @@ test('noticed: a content of a blob that is named before it is durable', async ()
 });
 
 test('noticed: contents of blobs that were never committed, and stay', async () => {
-  const idle = () => () => undefined;
+  const idle = () => () => new Map();
   await replaced(StorageBlobs.prototype, 'recover', idle, () => bites({}, ['durability']));
 });
 

@@ -1,28 +1,25 @@
-import { checkedReferences, DB, recordConflictResolver, type Tid, TransactionManager } from 'holdfast/odb';
+import { checkedReferences, type DB, TransactionManager } from 'holdfast/odb';
 import { setLogSink } from '#src/base/index.js';
-import { type History, LevelStorage } from '#src/odb/storage/level/level-storage.js';
+import type { LevelStorage } from '#src/odb/storage/level/level-storage.js';
+import { checkTogether } from './atomicity.js';
 import { CheckFailed } from './check-failed.js';
-import { Client, type Life } from './client.js';
-import { checkHistory, type Observed } from './history.js';
-import { Ledger } from './ledger.js';
-import { isMerged, populate, type Root } from './objects.js';
+import { Client } from './client.js';
+import { KeptDatabase, type OpenDatabase, type OpeningOptions } from './database.js';
+import { checkHistory } from './history.js';
+import type { Life } from './life.js';
+import { isMerged, populate } from './objects.js';
 import { Operator } from './operator.js';
 import { Scheduler } from './scheduler.js';
-import { SimDisk } from './sim-disk.js';
-import type { Lie } from './sim-level.js';
+import { View } from './view.js';
 
 /** How a simulation is run. */
-export interface SimulationOptions {
+export interface SimulationOptions extends OpeningOptions {
   /** Steps until it comes to an end. Default: 1000. */
   readonly steps?: number;
   /** Prints each step as it is taken. */
   readonly isPrinted?: boolean;
-  /** What the disk does that it must not do. */
-  readonly lie?: Lie;
-  /** Bytes above which a transaction is a large one, which is written in several batches. */
-  readonly batchSize?: number;
-  /** Breaks a storage each time that one is opened, to show that the checkers notice. */
-  readonly sabotage?: (storage: LevelStorage) => void;
+  /** How many databases there are. Default: one or two, by chance. */
+  readonly databases?: 1 | 2;
 }
 
 /** What a simulation did. */
@@ -38,6 +35,10 @@ export interface SimulationReport {
   readonly packsEnded: number;
   /** That came to their end while others committed. */
   readonly packsBeside: number;
+  /** Transactions that were committed in several databases. */
+  readonly together: number;
+  /** Those of them that were in doubt. */
+  readonly doubts: number;
   /** Of all that happened: equal seeds give equal hashes. */
   readonly hash: string;
 }
@@ -58,12 +59,9 @@ const STEPS = 1000;
 const END_STEPS_MAX = 200_000;
 const CRASH_PROBABILITY = 1 / 350;
 const CLIENTS_MAX = 5;
-/** How long history is kept, by chance. */
-const HISTORIES: readonly (readonly [History, number | undefined])[] = [
-  ['all', undefined],
-  ['none', 3_600_000],
-  [{ days: 1 }, 86_400_000],
-];
+/** How many simulations are of two databases, and how many of their lives leave one closed. */
+const TWO_PROBABILITY = 0.3;
+const ALONE_PROBABILITY = 0.2;
 
 /**
  * Runs databases, their clients and their disk from one seed: what is run when, how much time passes, what fails, and where everything
@@ -85,10 +83,7 @@ class Simulation {
   readonly #seed: number;
   readonly #options: SimulationOptions;
   readonly #scheduler: Scheduler;
-  readonly #disk: SimDisk;
-  readonly #ledger: Ledger;
-  readonly #history: Observed[] = [];
-  readonly #keep: History;
+  readonly #databases: readonly KeptDatabase[];
   #isLast = false;
   #crashes = 0;
   #closes = 0;
@@ -97,36 +92,36 @@ class Simulation {
     this.#seed = seed;
     this.#options = options;
     this.#scheduler = new Scheduler(seed, { isPrinted: options.isPrinted ?? false });
-    this.#disk = new SimDisk(this.#scheduler);
-    this.#disk.lie = options.lie;
-    const [keep, keepMs] = this.#scheduler.pick(HISTORIES);
-    this.#keep = keep;
-    this.#ledger = new Ledger(this.#scheduler, this.#disk.blobs, keepMs);
-    this.#ledger.onCommitted = (description, tid) => this.#committed(description, tid);
+    const count = options.databases ?? (this.#scheduler.chance(TWO_PROBABILITY) ? 2 : 1);
+    this.#databases = ['one', 'two'].slice(0, count).map((name) => new KeptDatabase(name, this.#scheduler, options));
   }
 
   async run(): Promise<SimulationReport> {
     try {
       while (!(await this.#untilEndOrCrash()));
-      checkHistory(this.#history, isMerged);
+      for (const { history } of this.#databases) checkHistory(history, isMerged);
     } catch (error) {
       const failure = failureOf(error);
       throw new SimulationFailed(this.#seed, failure, this.#scheduler.trace.tail);
     }
+    const sum = (count: (database: KeptDatabase) => number) =>
+      this.#databases.reduce((total, each) => total + count(each), 0);
     return {
       steps: this.#scheduler.steps,
-      commits: this.#ledger.commitCount,
-      transactions: this.#history.length,
+      commits: sum(({ ledger }) => ledger.commitCount),
+      transactions: sum(({ history }) => history.length),
       crashes: this.#crashes,
       closes: this.#closes,
-      packs: this.#ledger.packCount,
-      packsEnded: this.#ledger.packsEnded,
-      packsBeside: this.#ledger.packsBeside,
+      packs: sum(({ ledger }) => ledger.packCount),
+      packsEnded: sum(({ ledger }) => ledger.packsEnded),
+      packsBeside: sum(({ ledger }) => ledger.packsBeside),
+      together: checkTogether(this.#databases.map(({ ledger }) => ledger)),
+      doubts: sum(({ history }) => history.filter(({ isLate }) => isLate).length),
       hash: this.#scheduler.trace.hash,
     };
   }
 
-  /** Takes steps until the database was closed for the last time; `false` when it crashed before. */
+  /** Takes steps until the databases were closed for the last time; `false` when it crashed before. */
   async #untilEndOrCrash(): Promise<boolean> {
     let isOver = false;
     let failure: unknown;
@@ -141,7 +136,7 @@ class Simulation {
     const stepsMax = this.#options.steps ?? STEPS;
     while (!isOver) {
       const isStep = await this.#scheduler.step();
-      if (this.#ledger.failure) throw this.#ledger.failure;
+      for (const { ledger } of this.#databases) if (ledger.failure) throw ledger.failure;
       if (failure !== undefined) throw failure;
       if (isOver) break;
       if (!isStep) throw new CheckFailed('progress', 'everybody waits, and nothing can happen any more');
@@ -160,19 +155,21 @@ class Simulation {
     const end = this.#scheduler.chance(0.4) ? 'process' : 'machine';
     this.#scheduler.note(`the ${end} ends`);
     this.#scheduler.forget();
-    this.#disk.crash(end);
-    this.#ledger.crashed(end);
+    for (const { disk, ledger } of this.#databases) {
+      disk.crash(end);
+      ledger.crashed(end);
+    }
   }
 
   #life: Life | undefined;
-  #operator: Operator | undefined;
+  #operators: readonly Operator[] = [];
 
   /** Faults end, and the clients come to their ends. */
   #end(): void {
     if (this.#isLast) return;
     this.#isLast = true;
     this.#scheduler.note('no more faults');
-    this.#operator?.heal();
+    this.#heal();
     if (this.#life) this.#life.isEnding = true;
   }
 
@@ -181,48 +178,51 @@ class Simulation {
     await this.#checkEnd();
   }
 
-  async #open(): Promise<Life> {
-    const scheduler = this.#scheduler;
-    const storage = await LevelStorage.open(
-      'simulated',
-      {
-        clock: scheduler,
-        history: this.#keep,
-        batchSize: this.#options.batchSize ?? '8MB',
-        conflictResolver: recordConflictResolver,
-      },
-      this.#disk,
-    );
-    scheduler.note(`opened at ${storage.lastTransaction()}`);
-    this.#options.sabotage?.(storage);
-    // Contents that are to be stored are files of the machine.
-    Object.defineProperty(storage, 'temporaryDirectory', { value: undefined });
-    this.#ledger.listen(storage, this.#disk.blobStore());
-    await this.#ledger.checkRecovered(storage);
-    this.#ledger.checkAll(storage);
-    const db = await DB.open<Root>(storage, { cacheSize: scheduler.pick([20, 10_000]), poolSize: 3 });
-    return {
-      scheduler,
-      ledger: this.#ledger,
-      storage,
-      db,
-      files: this.#disk.blobs,
-      history: this.#history,
-      isEnding: this.#isLast,
-      isClosing: false,
-    };
+  #heal(): void {
+    for (const operator of this.#operators) operator.heal();
   }
 
-  /** From one opening of the database to its closing. */
+  /** Opens all databases, in some order, or in some lives one alone. */
+  async #open(): Promise<Life> {
+    const scheduler = this.#scheduler;
+    const [one, two] = this.#databases as [KeptDatabase, KeptDatabase?];
+    let order = [one];
+    if (two) {
+      order = scheduler.chance(0.5) ? [one, two] : [two, one];
+      if (!this.#isLast && scheduler.chance(ALONE_PROBABILITY)) order.pop();
+    }
+    const together = new Map<string, DB>();
+    const databases: OpenDatabase[] = [];
+    for (const kept of order) databases.push(await kept.open(together));
+    if (databases.length > 1) await this.#checkTogether(databases);
+    return { scheduler, databases, isEnding: this.#isLast, isClosing: false };
+  }
+
+  /** What was committed in several databases was in all of them, unless it is in doubt still. */
+  async #checkTogether(databases: readonly OpenDatabase[]): Promise<void> {
+    const doubts = (await Promise.all(databases.map(({ db }) => db.doubts()))).flat();
+    checkTogether(
+      databases.map(({ kept }) => kept.ledger),
+      new Set(doubts.map(({ description }) => description)),
+    );
+    if (this.#isLast && doubts.length > 0) {
+      throw new CheckFailed('atomicity', `in doubt still, with all databases open: ${doubts[0]?.description}`);
+    }
+  }
+
+  /** From one opening of the databases to their closing. */
   async #live(): Promise<void> {
     const life = await this.#open();
-    const scheduler = this.#scheduler;
-    await this.#populate(life);
+    const { scheduler, databases } = life;
+    for (const database of databases) await this.#populate(database);
     this.#life = life;
-    this.#operator = new Operator(life, this.#disk);
+    this.#operators = databases.map((database) => new Operator(life, database));
     const clients = Array.from({ length: 1 + scheduler.below(CLIENTS_MAX) }, (_, i) => new Client(life, `client${i}`));
     const count = 5 + scheduler.below(60);
-    const works = [...clients.map((client) => client.run(count)), this.#operator.run(count * 2)];
+    const works = [
+      ...clients.map((client) => client.run(count)),
+      ...this.#operators.map((operator) => operator.run(count * 2)),
+    ];
     // Whoever waits for them may not have come to that yet.
     for (const work of works) work.catch((error: unknown) => this.#failed(error));
     let isDone = false;
@@ -240,56 +240,48 @@ class Simulation {
     } else await worked;
     this.#closes++;
     scheduler.note('closes');
-    await Promise.all([life.db.close(), worked]);
+    await Promise.all([...databases.map(({ db }) => db.close()), worked]);
     scheduler.note('closed');
-    this.#operator.heal();
+    this.#heal();
     this.#life = undefined;
-    this.#operator = undefined;
+    this.#operators = [];
   }
 
-  async #populate({ db, scheduler, ledger }: Life): Promise<void> {
-    const manager = new TransactionManager({ clock: scheduler });
+  async #populate({ kept, db }: OpenDatabase): Promise<void> {
+    const manager = new TransactionManager({ clock: this.#scheduler });
     const connection = db.open({ transactionManager: manager });
     if (connection.root.accounts === undefined) {
-      const observed: Observed = {
-        name: 'populate',
-        floor: ledger.acknowledgedTid,
-        ceiling: ledger.lastTid,
-        reads: [],
-        effects: [],
-        current: new Set(),
-      };
-      this.#history.push(observed);
-      manager.note(observed.name);
-      for (const [key, value] of populate(connection.root)) observed.effects.push({ kind: 'set', key, value });
+      const view = new View(this.#scheduler, kept, connection);
+      view.begin(`populate.${this.#scheduler.count()}`);
+      manager.note(view.observed.name);
+      for (const [key, value] of populate(connection.root)) view.observed.effects.push({ kind: 'set', key, value });
       await manager.commit();
     }
     connection.close();
   }
 
   #failed(error: unknown): void {
-    this.#ledger.failure ??= failureOf(error);
-  }
-
-  #committed(description: string, tid: Tid): void {
-    this.#scheduler.note(`${description} is there as ${tid}`);
-    const observed = this.#history.findLast(({ name }) => name === description);
-    if (observed) observed.tid = tid;
+    const [{ ledger }] = this.#databases as [KeptDatabase];
+    ledger.failure ??= failureOf(error);
   }
 
   /** What is there at the end, read by one who has seen nothing of it before. */
   async #checkEnd(): Promise<void> {
     const life = await this.#open();
-    const { storage, db, scheduler } = life;
+    const { databases, scheduler } = life;
+    // One that was always left closed may be empty.
+    for (const database of databases) await this.#populate(database);
     const client = new Client(life, 'last');
     await client.lookAtAll();
-    await verify(storage, /^the content \S+ of blob oid \d+ is named by no revision/);
-    await db.pack();
-    scheduler.note('packed at the end');
-    await verify(storage);
+    for (const { storage, db } of databases) {
+      await verify(storage, /^the content \S+ of blob oid \d+ is named by no revision/);
+      await db.pack();
+      scheduler.note('packed at the end');
+      await verify(storage);
+    }
     await client.lookAtAll();
     client.close();
-    await db.close();
+    for (const { db } of databases) await db.close();
   }
 }
 

@@ -1,0 +1,90 @@
+import { DB, recordConflictResolver } from 'holdfast/odb';
+import { type History, LevelStorage } from '#src/odb/storage/level/level-storage.js';
+import type { Observed } from './history.js';
+import { Ledger } from './ledger.js';
+import type { Root, SimDB } from './objects.js';
+import type { Scheduler } from './scheduler.js';
+import { SimDisk } from './sim-disk.js';
+import type { Lie } from './sim-level.js';
+
+/** How long history is kept, by chance. */
+const HISTORIES: readonly (readonly [History, number | undefined])[] = [
+  ['all', undefined],
+  ['none', 3_600_000],
+  [{ days: 1 }, 86_400_000],
+];
+
+/** How the databases of a simulation are opened. */
+export interface OpeningOptions {
+  /** What the disk does that it must not do. */
+  readonly lie?: Lie;
+  /** Bytes above which a transaction is a large one, which is written in several batches. */
+  readonly batchSize?: number;
+  /** Breaks a storage each time that one is opened, to show that the checkers notice. */
+  readonly sabotage?: (storage: LevelStorage) => void;
+}
+
+/** A database in use: from one opening to its closing, or to a crash. */
+export interface OpenDatabase {
+  readonly kept: KeptDatabase;
+  readonly storage: LevelStorage;
+  readonly db: SimDB;
+}
+
+/** A database over all crashes: the disk that it is on, and all that is known of it. */
+export class KeptDatabase {
+  readonly name: string;
+  readonly disk: SimDisk;
+  readonly ledger: Ledger;
+  /** What was seen and done here, by all transactions. */
+  readonly history: Observed[] = [];
+  readonly #scheduler: Scheduler;
+  readonly #options: OpeningOptions;
+  readonly #keep: History;
+
+  constructor(name: string, scheduler: Scheduler, options: OpeningOptions) {
+    this.name = name;
+    this.#scheduler = scheduler;
+    this.#options = options;
+    this.disk = new SimDisk(scheduler, `/sim/${name}.fs`);
+    this.disk.lie = options.lie;
+    const [keep, keepMs] = scheduler.pick(HISTORIES);
+    this.#keep = keep;
+    this.ledger = new Ledger(scheduler, this.disk.blobs, keepMs);
+    this.ledger.onCommitted = (description, tid, isLate) => {
+      scheduler.note(`${description} is there as ${tid} in ${name}`);
+      const observed = this.history.findLast((each) => each.name === description);
+      if (observed) Object.assign(observed, { tid, isLate });
+    };
+  }
+
+  /** Opens it, and checks what is found there, together with the `databases` that are open already. */
+  async open(databases: Map<string, DB>): Promise<OpenDatabase> {
+    const scheduler = this.#scheduler;
+    const storage = await LevelStorage.open(
+      'simulated',
+      {
+        clock: scheduler,
+        random: scheduler.random,
+        history: this.#keep,
+        batchSize: this.#options.batchSize ?? '8MB',
+        conflictResolver: recordConflictResolver,
+      },
+      this.disk,
+    );
+    scheduler.note(`${this.name} is opened at ${storage.lastTransaction()}`);
+    this.#options.sabotage?.(storage);
+    // Contents that are to be stored are files of the machine.
+    Object.defineProperty(storage, 'temporaryDirectory', { value: undefined });
+    this.ledger.listen(storage, this.disk.blobStore());
+    await this.ledger.checkRecovered(storage);
+    this.ledger.checkAll(storage);
+    const db = await DB.open<Root>(storage, {
+      cacheSize: scheduler.pick([20, 10_000]),
+      poolSize: 3,
+      databaseName: this.name,
+      databases,
+    });
+    return { kept: this, storage, db };
+  }
+}
