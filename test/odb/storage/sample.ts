@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { cpSync } from 'node:fs';
 import { type Oid, type Storage, StorageError, type Tid, ZERO_TID } from 'holdfast/odb';
-import { systemRandom } from '#src/base/index.js';
+import type { Random } from '#src/base/index.js';
 import { LevelStorage } from '#src/odb/storage/level/level-storage.js';
+import { ManualClock } from '../../support/manual-clock.js';
 
 /** A revision, and what was written as it. */
 export interface Written {
@@ -15,18 +16,18 @@ export interface Written {
 const OBJECTS = 30;
 const TRANSACTIONS = 60;
 
-/** Writes a database of some objects with several revisions each, none of which can be compressed; closes it. */
-export async function writeSample(path: string): Promise<readonly Written[]> {
-  const storage = await LevelStorage.open(path, { history: 'all' });
+/** Writes a database of some objects with several revisions each, none of which can be compressed; closes it. One seed, the same places. */
+export async function writeSample(path: string, random: Random): Promise<readonly Written[]> {
+  const storage = await LevelStorage.open(path, { history: 'all', clock: new ManualClock() });
   const written: Written[] = [];
   for (let i = 0; i < TRANSACTIONS; i++) {
     const stores = [0, 1, 2].map((j) => {
       const oid = (1 + ((i * 3 + j) % OBJECTS)) as Oid;
       const serial = written.findLast((each) => each.oid === oid)?.tid ?? ZERO_TID;
-      return { oid, serial, data: Buffer.from(systemRandom.bytes(120)) };
+      return { oid, serial, data: Buffer.from(random.bytes(120)) };
     });
     const transaction = {
-      commitId: systemRandom.bytes(16),
+      commitId: random.bytes(16),
       user: '',
       description: `${i}`,
       extension: new Uint8Array(0),

@@ -10,6 +10,7 @@ import {
   currentKey,
   decodeNumbers,
   decodeRevision,
+  numberOfRevision,
   olderKey,
   type StoredRevision,
   tidOfRevision,
@@ -51,10 +52,24 @@ export class LevelReader {
     this.#level = level;
   }
 
-  /** The current revision; `undefined` when no object has this oid. @throws CorruptionError. */
+  /**
+   * The current revision; `undefined` when no object has this oid.
+   *
+   * LevelDB still has what was overwritten, and finds it where a flipped bit hides what took its place: a sound value, of a revision that
+   * was superseded. That one then stands under the key of older ones too.
+   *
+   * @throws CorruptionError.
+   */
   current(oid: Oid): StoredRevision | undefined {
-    const value = this.currentValue(oid);
-    return value === undefined ? undefined : decodeRevision(oid, value);
+    let value = this.currentValue(oid);
+    while (value !== undefined) {
+      const revision = decodeRevision(oid, value);
+      if (this.olderValue(oid, revision.n) === undefined) return revision;
+      // A commit may have come between the two reads.
+      value = this.currentValue(oid);
+      if (value && numberOfRevision(value) === revision.n) throw lostCurrent(oid);
+    }
+    return undefined;
   }
 
   /** The current revision as it is stored, unchecked. */

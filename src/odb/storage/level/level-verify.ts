@@ -104,7 +104,8 @@ async function* olderProblems(level: Level, reader: LevelReader, options: Verifi
       continue;
     }
     try {
-      const current = reader.current(oid);
+      const value = reader.currentValue(oid);
+      const current = value && decodeRevision(oid, value);
       if (!current || current.n <= index || current.tid <= tid) {
         yield { oid, tid, message: `revision ${index} of oid ${oid} is superseded by nothing` };
       }
