@@ -112,16 +112,23 @@ export class ClassFields {
 
 /** Makes the accessors of an object agree with the keys of its state. */
 export function settle(object: object, state: object, fields: ClassFields): Shape {
+  if (fits(fields.shape, state)) {
+    const { required } = fields.shape;
+    for (let i = 0; i < required.length; i++) makeTracked(object, required[i] as Field);
+    return fields.shape;
+  }
   fields.learn(state);
   const found = Object.keys(state).map((key) => fields.field(key));
   const { shape } = fields;
   // All that can be taken away goes, the last one first, and what the record has comes back to stay: only so the engine keeps the
   // object fast. Nothing can be taken away from an object that was loaded before.
   for (let i = shape.optional.length - 1; i >= 0; i--) Reflect.deleteProperty(object, (shape.optional[i] as Field).key);
-  for (const { key, fixed } of found) {
-    if (fixed && !Object.hasOwn(object, key)) Object.defineProperty(object, key, fixed);
-  }
+  for (const field of found) makeTracked(object, field);
   return shape;
+}
+
+function makeTracked(object: object, { key, fixed }: Field): void {
+  if (fixed && !Object.hasOwn(object, key)) Object.defineProperty(object, key, fixed);
 }
 
 /** Whether a state has just the keys of a shape, in its order: then an object that was made with it needs no more accessors. */
@@ -134,6 +141,15 @@ export function fits(shape: Shape, state: object): boolean {
     count++;
   }
   return count === required.length;
+}
+
+/** Whether an object lists just the fields of a shape, in its order: one that was settled with it has nothing else then. */
+export function listsJust(object: object, { required, optional }: Shape): boolean {
+  if (optional.length > 0) return false;
+  const keys = Object.keys(object);
+  if (keys.length !== required.length) return false;
+  for (let i = 0; i < keys.length; i++) if (keys[i] !== (required[i] as Field).key) return false;
+  return true;
 }
 
 const PLAIN_IDENTIFIER = /^[A-Za-z_$][A-Za-z0-9_$]*$/;

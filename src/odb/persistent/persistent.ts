@@ -13,6 +13,7 @@ import {
   isPlain,
   isReserved,
   isVolatile,
+  listsJust,
   type Shape,
   setField,
   settle,
@@ -72,6 +73,9 @@ let showManaged: (object: ManagedPersistent) => void;
 
 const NO_ARGUMENTS: readonly never[] = [];
 
+/** Names of the volatile attributes of objects that have some, in the order in which they were added. */
+const volatileNames = new WeakMap<Persistent, string[]>();
+
 /**
  * Base of the classes whose instances can be stored.
  *
@@ -91,12 +95,11 @@ export abstract class Persistent {
   #status = NEW;
   #jar: Jar | undefined = undefined;
   #oid: Oid | undefined = undefined;
-  #serial: Tid = ZERO_TID;
+  /** `undefined` stands for 0: the engine would give a field that is always a number a box in each object, read or not. */
+  #serial: Tid | undefined = undefined;
   #recordBytes = 0;
   /** Invariant: when `#shape` is the current one of its class and has no optional fields, the object has just the accessors of it. */
   #shape: Shape | undefined = undefined;
-  /** Names of the volatile attributes, in the order in which they were added. */
-  #volatile: string[] | undefined = undefined;
 
   /** Identity within the database; `undefined` for an object that has no place in one. */
   get _p_oid(): Oid | undefined {
@@ -110,7 +113,7 @@ export abstract class Persistent {
 
   /** The transaction that wrote the state; 0 before the first commit, and for a ghost. */
   get _p_serial(): Tid {
-    return this.#serial;
+    return this.#serial ?? ZERO_TID;
   }
 
   /**
@@ -135,7 +138,7 @@ export abstract class Persistent {
 
   /** Time of the commit that wrote the state; `undefined` before the first commit, and for a ghost. */
   get _p_mtime(): Date | undefined {
-    return this.#serial === ZERO_TID ? undefined : tidToDate(this.#serial);
+    return this._p_serial === ZERO_TID ? undefined : tidToDate(this._p_serial);
   }
 
   /** For classes whose state is not made of their fields: what a place in it is called in messages. */
@@ -253,11 +256,11 @@ export abstract class Persistent {
     };
 
     const dropState = (object: Persistent): void => {
-      const names = object.#volatile;
+      const names = volatileNames.get(object);
       if (names) {
         // The last one first: the engine takes back cheaply what was added last.
         for (let i = names.length - 1; i >= 0; i--) Reflect.deleteProperty(object, names[i] as string);
-        object.#volatile = undefined;
+        volatileNames.delete(object);
       }
       if (isManaged(object)) clearManaged(object);
       else {
@@ -266,7 +269,7 @@ export abstract class Persistent {
       }
       // After the state, so that code of the class that touches the object here loads nothing.
       object.#status = GHOST;
-      object.#serial = ZERO_TID;
+      object.#serial = undefined;
     };
 
     // Only text that is compiled here can name the private state; the two functions are used by it alone.
@@ -305,24 +308,45 @@ export abstract class Persistent {
     /** Moves plain properties, which a constructor or `setState` made, into the state. */
     const absorb = (object: Persistent): void => {
       requireExtensible(object);
-      const state: Fields = object.#state ?? {};
-      const wasTracked = object.#state != null;
-      const volatile: string[] = [];
-      const names = (object.#volatile ? Object.getOwnPropertyNames(object) : Object.keys(object)).filter(
-        // A tracked field stands in the state already, or was deleted and is listed still.
-        (key) => !wasTracked || (!Object.hasOwn(state, key) && isPlain(object, key)),
-      );
+      const former = object.#state ?? undefined;
+      const names = plainNames(object, former);
       if (names.length === 0) {
-        object.#state = state;
+        object.#state = former ?? {};
         return;
       }
-      const values = names.map((key) => (object as unknown as Fields)[key]);
       const reserved = names.find(isReserved);
       if (reserved !== undefined) {
         throw new SerializationError(`${describe(object)} has a field '${reserved}', which is no name for a field`);
       }
-      // The last field first: the engine undoes the way in which they were added, and the object ends up with the same hidden
-      // class as a ghost. Turning a plain field into an accessor in place would make the object a slow dictionary for ever.
+      const values = takeAway(object, names);
+      const state: Fields = former ?? {};
+      let volatile: string[] | undefined;
+      for (let i = 0; i < names.length; i++) {
+        const key = names[i] as string;
+        if (!isVolatile(key)) setField(state, key, values[i]);
+        else if (volatile) volatile.push(key);
+        else volatile = [key];
+      }
+      object.#state = state;
+      object.#shape = settle(object, state, fieldsOfClass(object));
+      if (!volatile) return;
+      for (const key of volatile) definePlain(object, key, values[names.indexOf(key)], false);
+      volatileNames.set(object, volatile);
+    };
+
+    /** Properties that are not tracked; a tracked field stands in the state already, or was deleted and is listed still. */
+    const plainNames = (object: Persistent, state: Fields | undefined): readonly string[] => {
+      const names = volatileNames.has(object) ? Object.getOwnPropertyNames(object) : Object.keys(object);
+      return state ? names.filter((key) => !Object.hasOwn(state, key) && isPlain(object, key)) : names;
+    };
+
+    /**
+     * Takes plain properties away, and returns their values. The last one first: the engine undoes the way in which they were added, and
+     * the object ends up with the same hidden class as a ghost. Turning a plain field into an accessor in place would make the object a
+     * slow dictionary for ever.
+     */
+    const takeAway = (object: Persistent, names: readonly string[]): readonly unknown[] => {
+      const values = names.map((key) => (object as unknown as Fields)[key]);
       for (let i = names.length - 1; i >= 0; i--) {
         if (Reflect.deleteProperty(object, names[i] as string)) continue;
         for (let j = i + 1; j < names.length; j++) definePlain(object, names[j] as string, values[j], true);
@@ -330,14 +354,7 @@ export abstract class Persistent {
           `${describe(object)}.${names[i]} is not configurable: it cannot become a tracked field`,
         );
       }
-      names.forEach((key, i) => {
-        if (isVolatile(key)) volatile.push(key);
-        else setField(state, key, values[i]);
-      });
-      object.#state = state;
-      object.#shape = settle(object, state, fieldsOfClass(object));
-      for (const key of volatile) definePlain(object, key, values[names.indexOf(key)], false);
-      if (volatile.length > 0) object.#volatile = volatile;
+      return values;
     };
 
     installFields = (object, state) => {
@@ -374,13 +391,13 @@ export abstract class Persistent {
       place(object, jar, oid, status) {
         object.#jar = jar;
         object.#oid = oid;
-        object.#serial = ZERO_TID;
+        object.#serial = undefined;
         object.#status = status === 'ghost' ? GHOST : CHANGED;
       },
       unplace(object) {
         object.#jar = undefined;
         object.#oid = undefined;
-        object.#serial = ZERO_TID;
+        object.#serial = undefined;
         object.#status = NEW;
       },
       dropState,
@@ -426,7 +443,7 @@ export abstract class Persistent {
         if (object.#status < CLEAN) load(object);
         if (object.#state) {
           // Properties that were defined past the setters, or assigned while the object had no place.
-          absorb(object);
+          if (!object.#shape || !listsJust(object, object.#shape)) absorb(object);
           return object.#state;
         }
         const plain: Fields = {};
@@ -463,8 +480,9 @@ export abstract class Persistent {
         if (isVolatile(key)) {
           if (receiver.#status === GHOST) load(receiver);
           if (!definePlain(receiver, key, value, false)) return false;
-          receiver.#volatile ??= [];
-          receiver.#volatile.push(key);
+          const names = volatileNames.get(receiver);
+          if (names) names.push(key);
+          else volatileNames.set(receiver, [key]);
           return true;
         }
         if (receiver.#status === NEW) return definePlain(receiver, key, value, true);
