@@ -157,7 +157,7 @@ export class Changes {
         if (object._p_changed !== true) continue;
         const path = this.#paths.get(object) ?? (object._p_oid === ROOT_OID ? 'root' : describe(object));
         const data = writeRecord({
-          className: storedClassName(object, path),
+          className: storedClassName(object, () => path),
           state: recordState(object),
           references: this.#references,
           path,
@@ -194,32 +194,32 @@ export class Changes {
 
   readonly #references: ReferenceWriter = {
     isPersistent: (value: object) => value instanceof Persistent || value instanceof WeakReference,
-    reference: (value: object, path: string) =>
-      value instanceof WeakReference ? this.#weakReference(value, path) : this.#reference(value as Persistent, path),
+    reference: (value, where) =>
+      value instanceof Persistent ? this.#reference(value, where) : this.#weakReference(value as WeakReference, where),
   };
 
-  #reference(object: Persistent, path: string): RecordReference {
+  #reference(object: Persistent, where: () => string): RecordReference {
     const jar = object._p_jar;
     if (jar === undefined) {
       this.adopt(object);
       this.#reached.add(object);
-      this.#paths.set(object, path);
+      this.#paths.set(object, where());
     } else if (jar !== this.#jar) {
-      this.#set.requireReferable(object, this.#jar, path);
+      this.#set.requireReferable(object, this.#jar, where());
     }
-    const reference = { oid: object._p_oid as Oid, className: storedClassName(object, path), kind: 'strong' } as const;
+    const reference = { oid: object._p_oid as Oid, className: storedClassName(object, where), kind: 'strong' } as const;
     return jar === undefined || jar === this.#jar ? reference : { ...reference, databaseName: jar.databaseName };
   }
 
-  #weakReference(value: WeakReference, path: string): RecordReference {
+  #weakReference(value: WeakReference, where: () => string): RecordReference {
     const target = targetOf(value);
-    if (target instanceof Persistent) return { ...this.#reference(target, path), kind: 'weak' };
+    if (target instanceof Persistent) return { ...this.#reference(target, where), kind: 'weak' };
     const { jar, reference } = target;
     if (jar === this.#jar) return reference;
     const databaseName = reference.databaseName ?? jar.databaseName;
     if (!this.#set.has(jar)) {
       throw new InvalidObjectReference(
-        `${path}: a weak reference to oid ${reference.oid} belongs to another connection` +
+        `${where()}: a weak reference to oid ${reference.oid} belongs to another connection` +
           ` (database '${databaseName}'): make one to an object of this connection`,
       );
     }
@@ -227,7 +227,7 @@ export class Changes {
     if (databaseName === this.#jar.databaseName) return { oid, className, kind };
     if (this.#jar.allowsCrossReferences) return { oid, className, kind, databaseName };
     throw new InvalidObjectReference(
-      `${path}: a weak reference leads to the database '${databaseName}', and '${this.#jar.databaseName}' was opened with ` +
+      `${where()}: a weak reference leads to the database '${databaseName}', and '${this.#jar.databaseName}' was opened with ` +
         'crossReferences: false',
     );
   }
@@ -324,11 +324,12 @@ function empty(set: { readonly size: number; clear(): void }): void {
   if (set.size > 0) set.clear();
 }
 
-function storedClassName(object: Persistent, path: string): string {
+function storedClassName(object: Persistent, where: () => string): string {
   if (isBroken(object)) return object._p_brokenClassName;
   const cls = Object.getPrototypeOf(object).constructor as PersistentClass & { name: string };
   const name = nameOf(cls);
   if (name === undefined) {
+    const path = where();
     throw new UnregisteredError(
       `${path}: the class ${cls.name || '(anonymous)'} has no persistent name; ${registrationHint(cls, cls.name.toLowerCase())}`,
       { path },

@@ -14,8 +14,8 @@ export interface RecordReference {
 export interface ReferenceWriter {
   /** Whether the value is stored as a reference. */
   isPersistent(value: object): boolean;
-  /** @param path where the object was found, for messages */
-  reference(object: object, path: string): RecordReference;
+  /** @param where tells where the object was found; to be asked at once, if at all */
+  reference(object: object, where: () => string): RecordReference;
 }
 
 /** Gives the reader the object for each reference of a record. */

@@ -202,7 +202,7 @@ export class StateEncoder {
       let index = this.#indexOfReference.get(value);
       if (index === undefined) {
         index = this.references.length;
-        this.references.push(writer.reference(value, this.#where()));
+        this.references.push(writer.reference(value, this.#whereNow));
         this.#indexOfReference.set(value, index);
       }
       this.#index(EXT.reference, index);
@@ -481,6 +481,8 @@ export class StateEncoder {
     larger.set(this.buffer.subarray(0, this.length));
     this.buffer = larger;
   }
+
+  readonly #whereNow = () => this.#where();
 
   /** Where the value that is being written stands. */
   #where(): string {

@@ -59,8 +59,9 @@ export class PersistentBlob extends ManagedPersistent {
   #writer: BlobWriter | FileTakeover | undefined;
 
   static {
+    // Asked of every object that is stored, and so not by `instanceof`: that walks up to the end of the prototypes, a `Proxy`.
     draftToStore = (object) => {
-      if (!(object instanceof PersistentBlob)) return undefined;
+      if (!(#box in object)) return undefined;
       object.#refuseOpen('commit');
       return object.#box.draft;
     };
@@ -68,7 +69,7 @@ export class PersistentBlob extends ManagedPersistent {
       (object as PersistentBlob).#box.draft = draft;
     };
     draftStored = (object) => {
-      if (!(object instanceof PersistentBlob)) return;
+      if (!(#box in object)) return;
       object.#committed = object.#box.draft?.info ?? object.#committed;
       object.#takeDraft(undefined);
     };
