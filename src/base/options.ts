@@ -16,3 +16,19 @@ export function requireOptions(what: string, options: unknown, known: readonly s
     throw argumentTypeError('ARG_OPTIONS', `${what}: there is no option '${name}'; there are ${known.join(', ')}`);
   }
 }
+
+/**
+ * The same for what may take long: `signal` stops it, and `onProgress` is told how far it is.
+ *
+ * @throws TypeError (`ARG_OPTIONS`, `ARG_SIGNAL`, `ARG_FUNCTION`).
+ */
+export function requireProgressOptions(what: string, options: unknown, known: readonly string[] = []): void {
+  requireOptions(what, options, [...known, 'signal', 'onProgress']);
+  const { signal, onProgress } = options as { readonly signal?: unknown; readonly onProgress?: unknown };
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw argumentTypeError('ARG_SIGNAL', `${what}: ${inspect(signal, { depth: 0 })} is no AbortSignal`);
+  }
+  if (onProgress !== undefined && typeof onProgress !== 'function') {
+    throw argumentTypeError('ARG_FUNCTION', `${what}: onProgress is ${inspect(onProgress)}: give a function`);
+  }
+}

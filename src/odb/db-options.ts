@@ -10,6 +10,7 @@ import {
 import type { Databases } from './connection/connection-set.js';
 import type { Tid } from './ids.js';
 import type { PackProgress } from './storage/storage.js';
+import { isStorage } from './storage/storage-argument.js';
 import type { StorageOptions } from './storage/uri.js';
 import type { TransactionManager } from './transaction/transaction-manager.js';
 
@@ -165,8 +166,4 @@ export function checkCount(name: CountName, value: unknown): void {
   if (typeof value !== 'number') throw argumentTypeError(code, message);
   if (!(Number.isInteger(value) || value === Number.POSITIVE_INFINITY) || value < 0)
     throw argumentRangeError(code, message);
-}
-
-function isStorage(value: unknown): boolean {
-  return typeof value === 'object' && value !== null && 'loadBefore' in value && 'tpcBegin' in value;
 }

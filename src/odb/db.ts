@@ -5,6 +5,7 @@ import {
   durationMs,
   refuseDuringImport,
   requireOptions,
+  requireProgressOptions,
   type Size,
   sizeBytes,
 } from '../base/index.js';
@@ -331,7 +332,7 @@ export class DB<Root extends object = Record<string, unknown>> {
    * @throws StorageError while another pack is under way. ReadOnlyError. The reason of `signal`. RangeError (`ARG_DAYS`, `ARG_DATE`).
    */
   async pack(options: DBPackOptions = {}): Promise<void> {
-    requireOptions('pack', options, PACK_OPTIONS);
+    requireProgressOptions('pack', options, ['days', 'before']);
     const { signal, onProgress } = options;
     const asked = packedBefore(options, this.storage);
     const before = Math.min(asked, this.#connections.oldestPast() ?? asked) as Tid;
@@ -440,4 +441,3 @@ export class DB<Root extends object = Record<string, unknown>> {
 }
 
 const OPEN_OPTIONS = ['transactionManager', 'at', 'before'];
-const PACK_OPTIONS = ['days', 'before', 'signal', 'onProgress'];

@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream';
 import { inspect } from 'node:util';
-import { argumentTypeError, type Clock, Logger } from '../../base/index.js';
+import { argumentTypeError, type Clock, Logger, requireProgressOptions } from '../../base/index.js';
 import { ObjectCache } from '../cache/object-cache.js';
 import type { DB } from '../db.js';
 import {
@@ -378,6 +378,7 @@ export class Connection<Root extends object = Record<string, unknown>>
 
   #exportRequest(what: number | Persistent, options: TransferOptions): ExportRequest {
     this.#requireOpen('exportFile');
+    requireProgressOptions('exportFile', options);
     const { before } = this.#loader;
     if (!(what instanceof Persistent)) return { ...options, storage: this.#storage, top: toOid(what), before };
     if (what._p_jar !== this) {
@@ -405,6 +406,7 @@ export class Connection<Root extends object = Record<string, unknown>>
    */
   async importFile(source: ImportSource, options: TransferOptions = {}): Promise<Persistent> {
     const opening = this.#requireOpen('importFile');
+    requireProgressOptions('importFile', options);
     this.#requirePresent(opening);
     if (!isCurrent(opening)) {
       throw new ConnectionStateError(

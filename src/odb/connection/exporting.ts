@@ -2,7 +2,7 @@ import { open, rename, rm } from 'node:fs/promises';
 import { Readable, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { inspect } from 'node:util';
-import { argumentTypeError, crc32 } from '../../base/index.js';
+import { argumentTypeError, crc32, systemRandom, toHex } from '../../base/index.js';
 import { InvalidObjectReference, POSKeyError, StorageError } from '../errors.js';
 import type { Oid, Tid } from '../ids.js';
 import { readRecord } from '../serialize/record.js';
@@ -150,20 +150,26 @@ async function writeStream(
   }
 }
 
-/** Writes a file that is there once it is whole and on the disk. */
+/** Writes a file that is there once it is whole and on the disk. @throws StorageError. */
 async function writeFile(chunks: AsyncIterable<Buffer>, path: string): Promise<void> {
-  const part = `${path}.part`;
-  const file = await open(part, 'w').catch((error: unknown) => {
-    throw new StorageError(`the export file ${path} cannot be written: ${(error as Error).message}`, { cause: error });
-  });
+  const written = async <T>(step: Promise<T>): Promise<T> => {
+    try {
+      return await step;
+    } catch (cause) {
+      throw new StorageError(`the export file '${path}' cannot be written: ${(cause as Error).message}`, { cause });
+    }
+  };
+  // A name of its own: another export may be on its way to the same place.
+  const part = `${path}.${toHex(systemRandom.bytes(8))}.part`;
+  const file = await written(open(part, 'wx'));
   try {
     try {
-      for await (const chunk of chunks) await file.writeFile(chunk);
-      await file.sync();
+      for await (const chunk of chunks) await written(file.writeFile(chunk));
+      await written(file.sync());
     } finally {
       await file.close();
     }
-    await rename(part, path);
+    await written(rename(part, path));
   } catch (error) {
     await rm(part, { force: true });
     throw error;

@@ -1,8 +1,9 @@
 import { rm } from 'node:fs/promises';
-import { systemRandom } from '../../base/index.js';
-import { type Tid, ZERO_TID } from '../ids.js';
+import { requireProgressOptions, systemRandom } from '../../base/index.js';
+import { type Tid, toTid, ZERO_TID } from '../ids.js';
 import { type ContentCopy, copyContents } from './blob/copy-contents.js';
 import type { Storage, StorageTransaction, TransactionRecord } from './storage.js';
+import { requireStorage } from './storage-argument.js';
 import { REMOVED } from './undo.js';
 
 /** Bytes, and transactions, that may be under way: a storage flushes together what comes together. */
@@ -40,7 +41,11 @@ export async function copyTransactions(
   target: Storage,
   options: CopyOptions = {},
 ): Promise<CopyProgress> {
+  requireStorage('copyTransactions', source);
+  requireStorage('copyTransactions', target);
+  requireProgressOptions('copyTransactions', options, ['from']);
   const { signal, onProgress } = options;
+  if (options.from !== undefined) toTid(options.from);
   const last = target.lastTransaction();
   const from = options.from ?? (last === ZERO_TID ? ZERO_TID : ((last + 1) as Tid));
   let progress: CopyProgress = { transactions: 0, records: 0, bytes: 0, tid: last };

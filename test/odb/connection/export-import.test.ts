@@ -4,6 +4,7 @@ import {
   createReadStream,
   createWriteStream,
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -25,6 +26,7 @@ import {
   ConnectionStateError,
   CorruptionError,
   checkedReferences,
+  copyTransactions,
   DB,
   FormatVersionError,
   InvalidObjectReference,
@@ -508,6 +510,59 @@ test('a file is replaced once its successor is whole', async () => {
     assert.ok((await connection.importFile(path)) instanceof Account);
   });
   assert.deepEqual(readdirSync(folder), ['ada.hfx']);
+});
+
+test('of two exports into one file at a time each is whole, and one of them stays', async () => {
+  const db = await bank();
+  const path = join(folder, 'same.hfx');
+  await db.transaction(async (connection) => {
+    const [ada, tree] = [connection.root['ada'] as Account, connection.root['tree'] as BTree<number, Account>];
+    await Promise.all([connection.exportFile(tree, path), connection.exportFile(ada, path)]);
+    const top = await connection.importFile(path);
+    if (top instanceof Account) assert.equal(top.friend?.owner, 'Bob');
+    else assert.equal((top as typeof tree).get(499)?.owner, 'account 499');
+  });
+  assert.deepEqual(readdirSync(folder), ['same.hfx']);
+});
+
+test('what cannot be written is a StorageError that names the file, and leaves nothing', async () => {
+  const db = await bank();
+  const path = join(folder, 'folder');
+  mkdirSync(path);
+  await db.transaction(async (connection) => {
+    for (const place of [path, '', join(path, 'missing', 'x')]) {
+      await assert.rejects(
+        connection.exportFile(0, place),
+        (error) => error instanceof StorageError && error.message.includes(`'${place}'`),
+      );
+    }
+  });
+  assert.deepEqual(readdirSync(folder), ['folder']);
+});
+
+test('what are no options of an export, an import or a copy is refused', async () => {
+  const db = await bank();
+  const path = join(folder, 'x');
+  await db.transaction(async (connection) => {
+    const { storage } = db;
+    const wrong: [() => unknown, string][] = [
+      [() => connection.exportFile(0, path, null as never), 'ARG_OPTIONS'],
+      [() => connection.exportFile(0, path, { onProgres: () => {} } as never), 'ARG_OPTIONS'],
+      [() => connection.exportFile(0, path, { onProgress: 5 } as never), 'ARG_FUNCTION'],
+      [() => connection.exportFile(0, path, { signal: 5 } as never), 'ARG_SIGNAL'],
+      [() => connection.exportFile(0, undefined as never, null as never), 'ARG_OPTIONS'],
+      [() => connection.importFile(path, null as never), 'ARG_OPTIONS'],
+      [() => connection.importFile(path, { signals: undefined } as never), 'ARG_OPTIONS'],
+      [() => connection.importFile(path, { signal: new AbortController() } as never), 'ARG_SIGNAL'],
+      [() => copyTransactions(db as never, storage), 'ARG_STORAGE'],
+      [() => copyTransactions(storage, undefined as never), 'ARG_STORAGE'],
+      [() => copyTransactions(storage, storage, { form: 1 } as never), 'ARG_OPTIONS'],
+      [() => copyTransactions(storage, storage, { from: '1' } as never), 'ARG_TID'],
+      [() => copyTransactions(storage, storage, { signal: 'stop' } as never), 'ARG_SIGNAL'],
+    ];
+    for (const [call, code] of wrong) await assert.rejects(async () => call(), { code }, String(call));
+  });
+  assert.deepEqual(readdirSync(folder), []);
 });
 
 /** A database on disk, with a blob of several pieces, an empty one, and one that is not. */
