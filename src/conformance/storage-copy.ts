@@ -12,7 +12,7 @@ import {
   type Tid,
   ZERO_TID,
 } from '../odb/index.js';
-import { begin, commit, finish, make, newTransaction, text, transactions, undo } from './commits.js';
+import { begin, commit, finish, having, make, newTransaction, text, transactions, undo } from './commits.js';
 import { Group, type StorageSuite } from './subject.js';
 
 /** A storage with some history, of which one object was removed again. */
@@ -137,6 +137,31 @@ export function testCopy(suite: StorageSuite): void {
     await copyTransactions(source, storage);
     await storage.sync();
     assert.deepEqual(withBuffers(await transactions(storage)), withBuffers(await transactions(source)));
+  });
+
+  group.test('what is no copy of the source is refused, rather than mixed with it', [], async ({ storage }) => {
+    const { source, oids } = await withHistory();
+    const [a] = oids as [Oid];
+    const mine = storage.newOid();
+    const own = await commit(storage, [[mine, ZERO_TID, 'mine']], { tid: (source.lastTransaction() + 1000) as Tid });
+    const isUnchanged = () => {
+      assert.equal(storage.lastTransaction(), own.tid);
+      assert.equal(text(storage.load(mine).data), 'mine');
+    };
+    await storage.sync();
+    await assert.rejects(copyTransactions(source, storage), having(StorageError, {}));
+    isUnchanged();
+    const { tid } = await commit(source, [[a, source.load(a).tid, 'newer']], { tid: (own.tid + 1) as Tid });
+    await assert.rejects(copyTransactions(source, storage), having(StorageError, {}));
+    isUnchanged();
+    // Who knows better says so.
+    assert.equal((await copyTransactions(source, storage, { from: tid })).transactions, 1);
+    // What begins after the last transaction here goes on with it, and so does what has none.
+    const [next, none] = [await openStorage('memory:'), await openStorage('memory:')];
+    await commit(next, [[next.newOid(), ZERO_TID, 'next']], { tid: (tid + 1) as Tid });
+    await storage.sync();
+    assert.equal((await copyTransactions(none, storage)).transactions, 0);
+    assert.equal((await copyTransactions(next, storage)).transactions, 1);
   });
 
   group.test('oids that came with it are not given again, and tids go on after its last', [], async ({ storage }) => {

@@ -1,5 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { requireProgressOptions, systemRandom } from '../../base/index.js';
+import { StorageError } from '../errors.js';
 import { type Tid, toTid, ZERO_TID } from '../ids.js';
 import { type ContentCopy, copyContents } from './blob/copy-contents.js';
 import type { Storage, StorageTransaction, TransactionRecord } from './storage.js';
@@ -33,7 +34,7 @@ export interface CopyOptions {
  * Copies the transactions of one storage into another, with their tids, oids, users, notes, records and contents of blobs: as much history
  * as is there. Checksums of contents are checked on the way. What is committed to the source meanwhile is not part of it; calling it again takes it over.
  *
- * @throws StorageError when a transaction is not newer than what the target has. ReadOnlyError. What reading and committing throw; what
+ * @throws StorageError when the target has something else than a copy of the source, or a transaction is not newer than what it has. ReadOnlyError. What reading and committing throw; what
  * was taken over by then stays. The reason of `signal`.
  */
 export async function copyTransactions(
@@ -48,6 +49,7 @@ export async function copyTransactions(
   if (options.from !== undefined) toTid(options.from);
   const last = target.lastTransaction();
   const from = options.from ?? (last === ZERO_TID ? ZERO_TID : ((last + 1) as Tid));
+  if (options.from === undefined) await requireCopy(source, target, last);
   let progress: CopyProgress = { transactions: 0, records: 0, bytes: 0, tid: last };
   let underWay: Promise<unknown>[] = [];
   let bytesUnderWay = 0;
@@ -87,6 +89,24 @@ export async function copyTransactions(
     await Promise.allSettled(underWay);
   }
   return progress;
+}
+
+/**
+ * That what the target has is, as far as its last transaction tells, a copy of the source, or what the source goes on with. Two databases of
+ * which one was copied over the other would be neither of them.
+ *
+ * @throws StorageError.
+ */
+async function requireCopy(source: Storage, target: Storage, last: Tid): Promise<void> {
+  const newest = source.lastTransaction();
+  if (last === ZERO_TID || newest === ZERO_TID) return;
+  const [latest] = source.supports.undo ? await source.undoLog({ before: (last + 1) as Tid, size: 1 }) : [];
+  // What has left the source's history cannot be asked for.
+  if (latest ? latest.tid === last : newest >= last) return;
+  throw new StorageError(
+    `${target.name} is no copy of ${source.name}, which has no transaction ${last}, the last one of ${target.name}: copy into an ` +
+      'empty storage (DB.open makes a root in a new one), or say from which transaction',
+  );
 }
 
 /** Writes a transaction of another storage as it is. */
