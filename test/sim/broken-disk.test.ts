@@ -1,19 +1,26 @@
 import assert from 'node:assert/strict';
+import { pipeline } from 'node:stream/promises';
 import { test } from 'node:test';
-import { DB, StorageError, TransactionManager } from 'holdfast/odb';
+import { DB, PersistentBlob, StorageError, strongReferences, type Tid, TransactionManager } from 'holdfast/odb';
 import { setLogSink } from '#src/base/index.js';
-import { LevelStorage } from '#src/odb/storage/level/level-storage.js';
+import { LevelStorage, type LevelStorageOptions } from '#src/odb/storage/level/level-storage.js';
 import { Scheduler } from './scheduler.js';
 import { SimDisk } from './sim-disk.js';
 import { noFaults } from './sim-level.js';
 
 /** A database on a simulated disk, and what makes time go on there. */
 class Broken {
-  readonly scheduler = new Scheduler(1);
-  readonly disk = new SimDisk(this.scheduler);
-  readonly manager = new TransactionManager({ clock: this.scheduler });
+  readonly scheduler: Scheduler;
+  readonly disk: SimDisk;
+  readonly manager: TransactionManager;
   storage!: LevelStorage;
   db!: DB;
+
+  constructor(seed = 1) {
+    this.scheduler = new Scheduler(seed);
+    this.disk = new SimDisk(this.scheduler);
+    this.manager = new TransactionManager({ clock: this.scheduler });
+  }
 
   /** Takes steps until the promise settles. */
   async until<T>(promise: Promise<T>): Promise<T> {
@@ -30,8 +37,10 @@ class Broken {
     return promise;
   }
 
-  async open(): Promise<void> {
-    this.storage = await this.until(LevelStorage.open('simulated', { clock: this.scheduler }, this.disk));
+  async open(options: LevelStorageOptions = {}): Promise<void> {
+    this.storage = await this.until(LevelStorage.open('simulated', { clock: this.scheduler, ...options }, this.disk));
+    // Contents that are to be stored are files of the machine.
+    Object.defineProperty(this.storage, 'temporaryDirectory', { value: undefined });
     this.db = await this.until(DB.open(this.storage));
   }
 }
@@ -128,5 +137,29 @@ brokenTest('a pack that meets a broken disk says so as a StorageError', async (b
       return true;
     });
     disk.faults[fault] = 0;
+  }
+});
+
+test('where commits do not wait for the disk, a content goes only once it is certain that it is superseded', async () => {
+  for (let seed = 1; seed <= 60; seed++) {
+    const broken = new Broken(seed);
+    const { scheduler, manager, disk } = broken;
+    await broken.open({ durable: false });
+    const connection = broken.db.open({ transactionManager: manager });
+    const blob = new PersistentBlob(Buffer.from('first'));
+    connection.root['blob'] = blob;
+    await broken.until(manager.commit());
+    await broken.until(broken.storage.pack({ before: 1 as Tid, references: strongReferences }));
+    await pipeline([Buffer.from('second')], blob.open('w'));
+    await broken.until(manager.commit());
+    broken.db.pack().catch(() => undefined);
+    for (let steps = scheduler.below(40); steps > 0; steps--) await scheduler.step();
+    scheduler.forget();
+    disk.crash('machine');
+    await broken.open();
+    const found = broken.db.open({ transactionManager: new TransactionManager() }).root['blob'] as PersistentBlob;
+    const path = await broken.until(found.committed());
+    assert.match(String(disk.blobs.read(path)), /^(first|second)$/, `seed ${seed}`);
+    await broken.until(broken.db.close());
   }
 });

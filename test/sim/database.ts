@@ -1,11 +1,11 @@
 import { DB, recordConflictResolver } from 'holdfast/odb';
 import { type History, LevelStorage } from '#src/odb/storage/level/level-storage.js';
-import type { Observed } from './history.js';
+import { checkHistory, type Observed } from './history.js';
 import { Ledger } from './ledger.js';
-import type { Root, SimDB } from './objects.js';
+import { isMerged, type Root, type SimDB } from './objects.js';
 import type { Scheduler } from './scheduler.js';
 import { SimDisk } from './sim-disk.js';
-import type { Lie } from './sim-level.js';
+import type { End, Lie } from './sim-level.js';
 
 /** How long history is kept, by chance. */
 const HISTORIES: readonly (readonly [History, number | undefined])[] = [
@@ -37,12 +37,17 @@ export class KeptDatabase {
   readonly disk: SimDisk;
   readonly ledger: Ledger;
   /** What was seen and done here, by all transactions. */
-  readonly history: Observed[] = [];
+  history: Observed[] = [];
   readonly #scheduler: Scheduler;
   readonly #options: OpeningOptions;
   readonly #keep: History;
+  /** Whether commits wait for the disk; in some databases they do not always. */
+  readonly #isDurable: boolean;
+  /** Whether all is there that was acknowledged, if the machine goes down now. */
+  #isAllDurable = true;
 
-  constructor(name: string, scheduler: Scheduler, options: OpeningOptions) {
+  constructor(name: string, scheduler: Scheduler, options: OpeningOptions & { readonly durable: boolean }) {
+    this.#isDurable = options.durable;
     this.name = name;
     this.#scheduler = scheduler;
     this.#options = options;
@@ -56,22 +61,38 @@ export class KeptDatabase {
       const observed = this.history.findLast((each) => each.name === description);
       if (observed) Object.assign(observed, { tid, isLate });
     };
+    this.ledger.onLost = (last) => {
+      scheduler.note(`all after ${last} is lost in ${name}`);
+      // From now on it is as if that had never been.
+      checkHistory(this.history, isMerged);
+      this.history = this.history.filter(({ tid }) => tid !== undefined && tid <= last);
+    };
+  }
+
+  /** Everything ends at once. */
+  crash(end: End): void {
+    this.disk.crash(end);
+    this.ledger.crashed(end, this.#isAllDurable);
   }
 
   /** Opens it, and checks what is found there, together with the `databases` that are open already. */
   async open(databases: Map<string, DB>): Promise<OpenDatabase> {
     const scheduler = this.#scheduler;
+    const durable = this.#isDurable || scheduler.chance(0.3);
+    this.#isAllDurable &&= durable;
     const storage = await LevelStorage.open(
       'simulated',
       {
         clock: scheduler,
         random: scheduler.random,
         history: this.#keep,
+        durable,
         batchSize: this.#options.batchSize ?? '8MB',
         conflictResolver: recordConflictResolver,
       },
       this.disk,
     );
+    this.#isAllDurable = durable;
     scheduler.note(`${this.name} is opened at ${storage.lastTransaction()}`);
     this.#options.sabotage?.(storage);
     // Contents that are to be stored are files of the machine.

@@ -88,7 +88,7 @@ class Versions {
     this.#changes.set(tid, changes);
     const effects = undone ? this.#opposite(transaction, undone) : transaction.effects;
     // So that what undoes this one finds what it did.
-    if (undone) transaction.effects.push(...effects);
+    if (undone) transaction.effects.splice(0, transaction.effects.length, ...effects);
     for (const effect of effects) {
       const before = changes.get(effect.key)?.before ?? this.at(effect.key, tid).value;
       const after = changed(changes.get(effect.key)?.after ?? before, effect, transaction);

@@ -55,9 +55,9 @@ export class Ledger {
   readonly #keepMs: number | undefined;
   readonly #intents = new Intents();
   readonly #revisions = new Map<Oid, LedgerRevision[]>();
-  readonly #published: Tid[] = [];
+  #published: Tid[] = [];
   readonly #descriptions = new Map<Tid, string>();
-  readonly #oids = new OidSet();
+  #oids = new OidSet();
   /** Garbage that was packed away. */
   readonly #gone = new Set<Oid>();
   /** What was restored, and when: a pack may have taken what was there before, with the object. */
@@ -72,6 +72,8 @@ export class Ledger {
   /** The contents of blobs. */
   readonly #files: SimFiles;
   #blobs!: BlobStore;
+  /** The last transactions may be lost. */
+  #mayLose = false;
   /** Contents may be there that no revision names: the next pack that comes to its end takes them. */
   #mayHaveOrphans = false;
 
@@ -86,6 +88,9 @@ export class Ledger {
 
   /** The newest transaction that was acknowledged. */
   acknowledgedTid = 0 as Tid;
+
+  /** Tells that what came after a transaction is lost, as it may be where commits do not wait for the disk. */
+  onLost: ((last: Tid) => void) | undefined;
 
   /** Tells of each transaction that is known to be committed: by the answer to it, or because it was found after a crash. `isLate` where it was in doubt. */
   onCommitted: ((description: string, tid: Tid, isLate?: boolean) => void) | undefined;
@@ -287,8 +292,9 @@ export class Ledger {
 
   // ---------------------------------------------------------------- after a crash
 
-  /** Everything has ended at once. */
-  crashed(end: End): void {
+  /** Everything has ended at once. @param isDurable whether commits have waited for the disk */
+  crashed(end: End, isDurable: boolean): void {
+    if (end === 'machine' && !isDurable) this.#mayLose = true;
     // A process that ends leaves its marks of what was under way; of a machine that goes down, some may be lost.
     if (end === 'machine') this.#mayHaveOrphans = true;
   }
@@ -314,6 +320,7 @@ export class Ledger {
         this.#fail('durability', `${tid} (${description}) was found, and it was never published before ${last}`);
       } else this.#found(tid, description, records);
     }
+    if (this.#mayLose) this.#lose(missing);
     for (const tid of missing) {
       if (tid > horizon) this.#fail('durability', `${tid} (${this.#descriptions.get(tid)}) is lost`);
     }
@@ -326,6 +333,28 @@ export class Ledger {
       if (intent.tid === undefined && !doubts.has(intent.description)) intent.fate = 'refused';
     }
     if (!this.#mayHaveOrphans) this.checkOrphans();
+  }
+
+  /** Forgets the last transactions, as far as they are missing. */
+  #lose(missing: Set<Tid>): void {
+    this.#mayLose = false;
+    let last = this.#published.length;
+    while (last > 0 && missing.delete(this.#published[last - 1] as Tid)) last--;
+    const lastTid = (this.#published[last - 1] ?? 0) as Tid;
+    for (const tid of this.#published.splice(last)) this.#descriptions.delete(tid);
+    for (const [oid, revisions] of this.#revisions) {
+      const kept = revisions.filter(({ tid }) => tid <= lastTid);
+      if (kept.length > 0) this.#revisions.set(oid, kept);
+      else this.#revisions.delete(oid);
+    }
+    for (const [oid, tid] of this.#restored) if (tid > lastTid) this.#restored.delete(oid);
+    for (const intent of this.#intents) if (intent.tid !== undefined && intent.tid > lastTid) intent.tid = undefined;
+    this.acknowledgedTid = Math.min(this.acknowledgedTid, lastTid) as Tid;
+    // A pack may be lost too, and which oids were reserved.
+    this.#gone.clear();
+    this.#oids = new OidSet();
+    for (const oid of this.#revisions.keys()) this.#oids.add(oid);
+    this.onLost?.(lastTid);
   }
 
   #found(

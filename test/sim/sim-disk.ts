@@ -59,6 +59,7 @@ export class SimDisk implements Disk {
       get freeBytes() {
         return faults.isFull ? 0 : ROOM_BYTES;
       },
+      memoryBytesMax: this.lie === 'logs' ? Number.POSITIVE_INFINITY : files.memoryBytesMax,
       get logNumber() {
         return files.logNumber;
       },

@@ -49,6 +49,8 @@ export type Lie =
   | 'beside'
   /** A decision of a transaction in several databases is answered before it is durable. */
   | 'decision'
+  /** A new log is begun sooner than is said. */
+  | 'logs'
   /** A crash leaves a half of a batch. */
   | 'half'
   /** The file of reserved oids is as it was after a crash. */
@@ -66,10 +68,10 @@ interface LogRecord {
   /** It stands behind a torn one: nobody will find it. */
   readonly isHidden: boolean;
   isSynced: boolean;
+  /** Its sync failed. */
+  isInDoubt: boolean;
 }
 
-/** How often a write finds that the memory is full, and begins a new log; it takes LevelDB 4 MB. */
-const NEW_LOG_PROBABILITY = 1 / 8;
 /** How often the tables of the former log are found to be written by then. */
 const TABLES_WRITTEN_PROBABILITY = 1 / 8;
 
@@ -89,18 +91,23 @@ export class LevelFiles {
   logNumber = 0;
   /** LevelDB gave up: it has to be opened anew. */
   hasFailed = false;
+  /** Bytes in memory past which a new log is begun. */
+  readonly memoryBytesMax: number;
+  #memoryBytes = 0;
   readonly #scheduler: Scheduler;
   readonly #lie: () => Lie | undefined;
 
   constructor(scheduler: Scheduler, lie: () => Lie | undefined) {
     this.#scheduler = scheduler;
+    this.memoryBytesMax = scheduler.pick([4_000, 20_000]);
     this.#lie = lie;
   }
 
   append(operations: readonly Operation[]): void {
-    if (this.#scheduler.chance(NEW_LOG_PROBABILITY)) this.#beginLog();
-    else if (this.#scheduler.chance(TABLES_WRITTEN_PROBABILITY)) this.#writeTables();
-    this.#records.push({ operations, log: this.logNumber, isHidden: this.#isTorn, isSynced: false });
+    if (this.#memoryBytes > this.memoryBytesMax) this.beginLog();
+    else if (this.#scheduler.chance(TABLES_WRITTEN_PROBABILITY)) this.writeTables();
+    this.#records.push({ operations, log: this.logNumber, isHidden: this.#isTorn, isSynced: false, isInDoubt: false });
+    for (const { key, value } of operations) this.#memoryBytes += key.length + (value?.length ?? 0);
   }
 
   tear(): void {
@@ -108,14 +115,15 @@ export class LevelFiles {
   }
 
   /** LevelDB has the memory of two logs at most: it waits for the tables of the one before the last. */
-  #beginLog(): void {
-    this.#writeTables();
+  beginLog(): void {
+    this.writeTables();
     this.logNumber++;
     this.#isTorn = false;
+    this.#memoryBytes = 0;
   }
 
   /** All that stands in former logs is in tables from now on. */
-  #writeTables(): void {
+  writeTables(): void {
     const count = this.#records.findIndex(({ log }) => log === this.logNumber);
     for (const { operations } of this.#records.splice(0, count < 0 ? this.#records.length : count)) {
       apply(this.#durable, operations);
@@ -129,13 +137,6 @@ export class LevelFiles {
     while (this.#records[0]?.isSynced && !this.#records[0].isHidden) {
       apply(this.#durable, (this.#records.shift() as LogRecord).operations);
     }
-  }
-
-  /** Everything in memory goes to a table, and a new log is begun. */
-  compact(live: ReadonlyMap<string, Buffer>): void {
-    this.#durable = new Map(live);
-    this.#records = [];
-    this.#isTorn = false;
   }
 
   /**
@@ -157,19 +158,24 @@ export class LevelFiles {
     this.#records = kept;
   }
 
+  /** What was appended last could not be synced: LevelDB gives up. */
+  failSync(): void {
+    this.hasFailed = true;
+    const last = this.#records.at(-1);
+    if (last) last.isInDoubt = true;
+  }
+
   /** LevelDB was closed: its log is there, but what is in doubt may not be. */
   close(): void {
-    const last = this.#records.at(-1);
-    if (this.hasFailed && last && !last.isHidden && this.#scheduler.chance(0.5)) this.#records.pop();
+    if (this.#records.at(-1)?.isInDoubt && this.#scheduler.chance(0.5)) this.#records.pop();
   }
 
   /** What is found at open. It is written to tables then. */
   recover(): Map<string, Buffer> {
     for (const { operations, isHidden } of this.#records) if (!isHidden) apply(this.#durable, operations);
     this.#records = [];
-    this.#isTorn = false;
+    this.beginLog();
     this.hasFailed = false;
-    this.logNumber++;
     return new Map(this.#durable);
   }
 
@@ -268,7 +274,7 @@ export class SimLevel implements Level {
       await this.#scheduler.pause('disk: sync');
       if (this.#scheduler.chance(this.#faults.syncFails)) {
         this.#scheduler.note('disk: the sync fails');
-        this.#files.hasFailed = true;
+        this.#files.failSync();
         throw levelFailure('LEVEL_WRITE', 'IO error: Input/output error');
       }
       this.#files.sync();
@@ -342,19 +348,21 @@ export class SimLevel implements Level {
     return limit === undefined || limit < 0 ? found : found.slice(0, limit);
   }
 
-  compactRange(): Promise<void> {
-    return this.#alone(async () => {
+  async compactRange(): Promise<void> {
+    await this.#alone(async () => {
       await this.#scheduler.pause('disk: compact');
-      if (this.#files.hasFailed) return;
-      this.#files.logNumber++;
-      if (this.#faults.isFull || this.#scheduler.chance(this.#faults.compactionFails)) {
-        this.#scheduler.note('disk: the compaction fails');
-        this.#files.hasFailed = true;
-        return;
-      }
-      this.#files.compact(this.#live);
-      await this.#scheduler.pause('disk: compacted');
+      if (!this.#files.hasFailed) this.#files.beginLog();
     });
+    // Others write meanwhile, to the new log.
+    await this.#scheduler.pause('disk: write tables');
+    if (this.#files.hasFailed) return;
+    if (this.#faults.isFull || this.#scheduler.chance(this.#faults.compactionFails)) {
+      this.#scheduler.note('disk: the compaction fails');
+      this.#files.hasFailed = true;
+      return;
+    }
+    this.#files.writeTables();
+    await this.#scheduler.pause('disk: compacted');
   }
 
   async close(): Promise<void> {

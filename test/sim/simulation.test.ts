@@ -30,6 +30,11 @@ test('nor where a transaction is of two databases', async (t) => {
     await t.test(`seed ${seed}`, () => simulate(seed, { databases: 2 }).then(() => undefined));
 });
 
+test('nor where commits do not wait for the disk: what the machine takes with it are the last ones', async (t) => {
+  for (const seed of [7, 26, 31, 49])
+    await t.test(`seed ${seed}`, () => simulate(seed, { databases: 1, durable: false }).then(() => undefined));
+});
+
 test('a seed is one run: all that happens in it happens again', async () => {
   for (const seed of [7, 21]) {
     const first = await simulate(seed, { steps: 400 });
@@ -76,6 +81,9 @@ for (const [name, lie, checkers] of LIES) test(`noticed: ${name}`, () => bites({
 
 test('noticed: what is written ahead of a large transaction without being made durable', () =>
   bites({ lie: 'beside', batchSize: 200 }, ['durability', 'errors', 'outcome', 'reachability']));
+
+test('noticed: a log that is begun beside writes which do not wait for the disk', () =>
+  bites({ lie: 'logs', databases: 1, durable: false }, ['durability', 'errors']));
 
 const TOGETHER: readonly (readonly [name: string, options: SimulationOptions])[] = [
   ['a decision that is answered before it is durable', { lie: 'decision' }],

@@ -20,6 +20,8 @@ export interface SimulationOptions extends OpeningOptions {
   readonly isPrinted?: boolean;
   /** How many databases there are. Default: one or two, by chance. */
   readonly databases?: 1 | 2;
+  /** Whether commits wait for the disk. Default: by chance. */
+  readonly durable?: boolean;
 }
 
 /** What a simulation did. */
@@ -59,6 +61,8 @@ const STEPS = 1000;
 const END_STEPS_MAX = 200_000;
 const CRASH_PROBABILITY = 1 / 350;
 const CLIENTS_MAX = 5;
+/** How many simulations are of a database whose commits do not wait for the disk. */
+const LOOSE_PROBABILITY = 0.15;
 /** How many simulations are of two databases, and how many of their lives leave one closed. */
 const TWO_PROBABILITY = 0.3;
 const ALONE_PROBABILITY = 0.2;
@@ -93,7 +97,10 @@ class Simulation {
     this.#options = options;
     this.#scheduler = new Scheduler(seed, { isPrinted: options.isPrinted ?? false });
     const count = options.databases ?? (this.#scheduler.chance(TWO_PROBABILITY) ? 2 : 1);
-    this.#databases = ['one', 'two'].slice(0, count).map((name) => new KeptDatabase(name, this.#scheduler, options));
+    // What several databases decide together is lost with one of them.
+    const durable = count > 1 || (options.durable ?? !this.#scheduler.chance(LOOSE_PROBABILITY));
+    const names = ['one', 'two'].slice(0, count);
+    this.#databases = names.map((name) => new KeptDatabase(name, this.#scheduler, { ...options, durable }));
   }
 
   async run(): Promise<SimulationReport> {
@@ -155,10 +162,7 @@ class Simulation {
     const end = this.#scheduler.chance(0.4) ? 'process' : 'machine';
     this.#scheduler.note(`the ${end} ends`);
     this.#scheduler.forget();
-    for (const { disk, ledger } of this.#databases) {
-      disk.crash(end);
-      ledger.crashed(end);
-    }
+    for (const database of this.#databases) database.crash(end);
   }
 
   #life: Life | undefined;

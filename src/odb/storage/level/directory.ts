@@ -16,7 +16,7 @@ import { basename, dirname, join } from 'node:path';
 import { LockFile, LockFileHeldError, thisMachine } from '../../../base/index.js';
 import { FormatVersionError, NotADatabaseError, StorageLockedError } from '../../errors.js';
 import type { Disk, HeldDirectory, LevelOptions } from './disk.js';
-import { openLevel } from './level-reader.js';
+import { MEMORY_BYTES_MAX, openLevel } from './level-reader.js';
 import { openSmallFile } from './small-file.js';
 
 /*
@@ -66,6 +66,7 @@ function holdDirectory(path: string, options: { readonly create: boolean }): Hel
 }
 
 class MachineDirectory implements HeldDirectory {
+  readonly memoryBytesMax = MEMORY_BYTES_MAX;
   readonly levelFolder: string;
   readonly blobFolder: string;
   readonly #lock: LockFile;

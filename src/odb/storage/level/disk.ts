@@ -38,6 +38,8 @@ export interface HeldDirectory {
   readonly freeBytes: number;
   /** The number of the log that LevelDB writes to: each new one has a higher one. */
   readonly logNumber: number;
+  /** Bytes of entries in memory past which LevelDB begins a new log by itself. */
+  readonly memoryBytesMax: number;
   /** Lets the directory go; doing so twice does nothing. */
   release(): void;
 }

@@ -140,6 +140,6 @@ export class LevelPack implements PackBackend {
 
   async tidy(before: Tid): Promise<void> {
     await this.#upkeep.dropEmptied(before);
-    await this.#level.compactRange(Buffer.from([0]), Buffer.from([0xff]));
+    await this.#writer.compact();
   }
 }

@@ -16,6 +16,8 @@ import {
   tidOfRevision,
 } from './keyspace.js';
 
+/** Bytes of entries that LevelDB keeps in memory. */
+export const MEMORY_BYTES_MAX = 16 * 1024 * 1024;
 const CACHE_BYTES = 32 * 1024 * 1024;
 
 /** Opens the LevelDB of a storage. Several threads of one process may: the first to open has to be the last to close. */
@@ -26,7 +28,7 @@ export async function openLevel(folder: string, options: LevelOptions): Promise<
     multithreading: true,
     // Pages of 8 KiB and a larger write buffer: fewer, larger files for many small records.
     blockSize: 8192,
-    writeBufferSize: 16 * 1024 * 1024,
+    writeBufferSize: MEMORY_BYTES_MAX,
     cacheSize: options.cacheSize ?? CACHE_BYTES,
     createIfMissing: options.createIfMissing,
   });

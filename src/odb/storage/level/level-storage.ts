@@ -138,8 +138,9 @@ export class LevelStorage extends BaseStorage {
       const keepMs = keepMsOf(options.history ?? DEFAULT_HISTORY);
       const checkpointTid = () => this.#writer.checkpointTid;
       const write: UpkeepOptions['write'] = (put) => this.#writer.writeBeside(put);
+      const secure = () => this.#writer.secure();
       const trimmed = (blobs: Iterable<Oid>) => this.#blobs?.collect(blobs);
-      this.#upkeep = new Upkeep({ level, reader, clock: this.clock, keepMs, checkpointTid, write, trimmed });
+      this.#upkeep = new Upkeep({ level, reader, clock: this.clock, keepMs, checkpointTid, write, secure, trimmed });
     }
     this.#blobs = blobStore && this.blobsIn(blobStore);
     const named = new Set(opened.doubts.flatMap(({ records }) => contentIds(records)));

@@ -23,6 +23,7 @@ import {
 } from './keyspace.js';
 import type { ChainPlace, LastCommitFile } from './last-commit-file.js';
 import type { LevelReader } from './level-reader.js';
+import { MeasuredBatch } from './measured-batch.js';
 import { RecentValues } from './recent-values.js';
 
 /** Transactions after which a new checkpoint is written. */
@@ -39,7 +40,7 @@ export interface LevelWriterOptions {
   readonly level: Level;
   readonly reader: LevelReader;
   /** Where it writes to. */
-  readonly directory: Pick<HeldDirectory, 'levelFolder' | 'freeBytes' | 'logNumber'>;
+  readonly directory: Pick<HeldDirectory, 'levelFolder' | 'freeBytes' | 'logNumber' | 'memoryBytesMax'>;
   readonly durable: boolean;
   /** A transaction of more bytes than this is written in several batches. */
   readonly batchBytes: number;
@@ -57,6 +58,10 @@ export interface LevelWriterOptions {
  *
  * A write that failed leaves LevelDB's log in doubt: a part of the record may stand in it, and what follows would be lost at the next
  * open. So nothing is written to that log any more; the next write first has LevelDB begin a new one, and fails if it does not.
+ *
+ * Where commits do not wait for the disk, a crash of the machine takes the last ones, and never one of which a later one is left. LevelDB
+ * does not promise that where it begins a new log beside writes: the end of the old log may be lost, and the new one be there. So it is
+ * made to begin one before it does by itself, while nothing is written.
  */
 export class LevelWriter {
   readonly #level: Level;
@@ -70,6 +75,10 @@ export class LevelWriter {
   readonly #recent = new RecentValues();
   #writing: Promise<void> | undefined;
   #isLogInDoubt = false;
+  /** Bytes that LevelDB has in memory, at most. What was written at open is not known: so that is written to a table first. */
+  #memoryBytes = Number.POSITIVE_INFINITY;
+  /** LevelDB may begin a new log at any time: each write waits for the disk. */
+  #isCompacting = false;
   /** Transactions that were written ahead, and whose write failed then. */
   readonly #leftovers = new Set<AcceptedTransaction>();
   /** Outcomes that need not be kept any longer: they go with the next write. */
@@ -234,6 +243,25 @@ export class LevelWriter {
     });
   }
 
+  /** Where commits do not wait for the disk: resolves once it has all that was written. */
+  async secure(): Promise<void> {
+    if (!this.#durable) await this.#alone(() => this.#writeTable());
+  }
+
+  /** Has LevelDB give back the room of what was dropped, beside writes. */
+  async compact(): Promise<void> {
+    await this.#alone(async () => {
+      if (this.#durable) return;
+      await this.#writeTable();
+      this.#isCompacting = true;
+    });
+    try {
+      await this.#level.compactRange(Buffer.from([0]), Buffer.from([0xff]));
+    } finally {
+      this.#isCompacting = false;
+    }
+  }
+
   /** Resolves when nothing is being written. */
   async settled(): Promise<void> {
     while (this.#writing) await this.#writing;
@@ -315,7 +343,8 @@ export class LevelWriter {
   }
 
   async #writeBatch(put: (batch: Batch) => void, isLazy = false): Promise<void> {
-    const batch = this.#level.batch();
+    if (!this.#durable && this.#memoryBytes >= this.#directory.memoryBytesMax) await this.#writeTable();
+    const batch = this.#durable ? this.#level.batch() : new MeasuredBatch(this.#level.batch());
     try {
       put(batch);
     } catch (error) {
@@ -323,13 +352,20 @@ export class LevelWriter {
       await batch.close();
       throw error;
     }
+    if (batch instanceof MeasuredBatch) this.#memoryBytes += batch.memoryBytes;
     try {
-      await batch.write(this.#durable && !isLazy ? SYNC : NO_SYNC);
+      await batch.write((this.#durable && !isLazy) || this.#isCompacting ? SYNC : NO_SYNC);
     } catch (error) {
       this.#isLogInDoubt = true;
       this.#recent.clear();
       throw error;
     }
+  }
+
+  /** Has LevelDB write what it has in memory to a table, which is durable, and begin a new log. Where that fails, so does the next write. */
+  async #writeTable(): Promise<void> {
+    await this.#level.compactRange(NOWHERE, NOWHERE);
+    this.#memoryBytes = 0;
   }
 
   /** After a failed write: has LevelDB write what it has in memory to a table, and begin a new log. */
@@ -338,7 +374,7 @@ export class LevelWriter {
     if (freeBytes < FREE_BYTES_MIN) {
       throw new StorageError(`the disk of ${levelFolder} is full: make room; nothing is written until then`);
     }
-    await this.#level.compactRange(NOWHERE, NOWHERE);
+    await this.#writeTable();
     if (this.#directory.logNumber <= former) {
       throw new StorageError(
         `LevelDB takes no more writes to ${levelFolder} since one failed: close the database and open it again`,

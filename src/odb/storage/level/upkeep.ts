@@ -42,6 +42,8 @@ export interface UpkeepOptions {
   readonly checkpointTid: () => Tid;
   /** Writes between commits. */
   readonly write: (put: (batch: Batch) => void) => Promise<void>;
+  /** Resolves once what was written will be there whatever happens. */
+  readonly secure: () => Promise<void>;
   /** Old revisions of these blobs were dropped. */
   readonly trimmed: (blobs: Iterable<Oid>) => void;
 }
@@ -155,7 +157,7 @@ export class Upkeep {
 
   /** Resolves to whether there is nothing left to trim. */
   async #trimStep(horizon: Tid): Promise<boolean> {
-    const { level, checkpointTid, write, trimmed } = this.#options;
+    const { level, checkpointTid, write, secure, trimmed } = this.#options;
     const [from = ZERO_TID, dropped = 0] = await this.#trimmed();
     const step = new Step(this.#options, checkpointTid());
     const range = { gt: transactionKey(from), lt: transactionKey(horizon) };
@@ -172,7 +174,11 @@ export class Upkeep {
       for (const tid of emptied) batch.del(transactionKey(tid));
       batch.put(bookkeepingKey('trimmed'), encodeNumbers([last, dropped + emptied.length]));
     });
-    trimmed(step.blobs);
+    if (step.blobs.size > 0) {
+      // Crash: the contents go for good, so what superseded them has to stay.
+      await secure();
+      trimmed(step.blobs);
+    }
     return step.count < DROPS_PER_STEP;
   }
 }
