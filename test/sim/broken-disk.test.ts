@@ -140,6 +140,20 @@ brokenTest('a pack that meets a broken disk says so as a StorageError', async (b
   }
 });
 
+brokenTest(
+  'a database that cannot be opened while its disk is full, or fails, is not said to be damaged',
+  async (broken) => {
+    const { disk, db } = broken;
+    await broken.until(db.close());
+    for (const fault of [{ isFull: true }, { readFails: 1 }]) {
+      Object.assign(disk.faults, fault);
+      await assert.rejects(broken.open(), (error: { readonly code?: string }) => error.code === 'ODB_STORAGE');
+      disk.heal();
+    }
+    await broken.open();
+  },
+);
+
 test('where commits do not wait for the disk, a content goes only once it is certain that it is superseded', async () => {
   for (let seed = 1; seed <= 60; seed++) {
     const broken = new Broken(seed);

@@ -14,6 +14,9 @@ const HISTORIES: readonly (readonly [History, number | undefined])[] = [
   [{ days: 1 }, 86_400_000],
 ];
 
+/** How often the disk fails while a database is opened. */
+const HARM_PROBABILITY = 0.2;
+
 /** How the databases of a simulation are opened. */
 export interface OpeningOptions {
   /** What the disk does that it must not do. */
@@ -75,8 +78,41 @@ export class KeptDatabase {
     this.ledger.crashed(end, this.#isAllDurable);
   }
 
-  /** Opens it, and checks what is found there, together with the `databases` that are open already. */
-  async open(databases: Map<string, DB>): Promise<OpenDatabase> {
+  /**
+   * Opens it, and checks what is found there, together with the `databases` that are open already.
+   *
+   * @param options.isHarmed whether the disk may fail meanwhile; then it is opened again
+   */
+  async open(databases: Map<string, DB>, { isHarmed }: { readonly isHarmed: () => boolean }): Promise<OpenDatabase> {
+    const scheduler = this.#scheduler;
+    for (;;) {
+      let storage: LevelStorage | undefined;
+      try {
+        if (isHarmed() && scheduler.chance(HARM_PROBABILITY)) this.disk.harm();
+        storage = await this.#openStorage();
+        const { faults } = this.disk;
+        const after = { ...faults };
+        this.disk.heal();
+        await this.#checkFound(storage);
+        Object.assign(faults, after);
+        const db = await DB.open<Root>(storage, {
+          cacheSize: scheduler.pick([20, 10_000]),
+          poolSize: 3,
+          databaseName: this.name,
+          databases,
+        });
+        return { kept: this, storage, db };
+      } catch (error) {
+        if (!isOfDisk(error)) throw error;
+        scheduler.note(`${this.name} cannot be opened: ${(error as Error).message}`);
+        await storage?.close();
+      } finally {
+        this.disk.heal();
+      }
+    }
+  }
+
+  async #openStorage(): Promise<LevelStorage> {
     const scheduler = this.#scheduler;
     const durable = this.#isDurable || scheduler.chance(0.3);
     this.#isAllDurable &&= durable;
@@ -94,18 +130,21 @@ export class KeptDatabase {
     );
     this.#isAllDurable = durable;
     scheduler.note(`${this.name} is opened at ${storage.lastTransaction()}`);
+    return storage;
+  }
+
+  async #checkFound(storage: LevelStorage): Promise<void> {
     this.#options.sabotage?.(storage);
     // Contents that are to be stored are files of the machine.
     Object.defineProperty(storage, 'temporaryDirectory', { value: undefined });
     this.ledger.listen(storage, this.disk.blobStore());
     await this.ledger.checkRecovered(storage);
     this.ledger.checkAll(storage);
-    const db = await DB.open<Root>(storage, {
-      cacheSize: scheduler.pick([20, 10_000]),
-      poolSize: 3,
-      databaseName: this.name,
-      databases,
-    });
-    return { kept: this, storage, db };
   }
+}
+
+/** Whether an error is what is told of a disk that fails. Ordering: nobody is to restore a database from a copy for that. */
+function isOfDisk(error: unknown): boolean {
+  const { code, cause } = error as { readonly code?: unknown; readonly cause?: unknown };
+  return code === 'EIO' || code === 'ENOSPC' || (code === 'ODB_STORAGE' && cause !== undefined);
 }

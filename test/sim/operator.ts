@@ -5,7 +5,6 @@ import type { KeptDatabase, OpenDatabase } from './database.js';
 import { CLOCK_STEP_MAX_MS } from './ledger.js';
 import type { Life } from './life.js';
 import type { Scheduler } from './scheduler.js';
-import { noFaults } from './sim-level.js';
 
 /** Commits of a burst: more than there are between two checkpoints, so that old transactions can be dropped. */
 const BURST_COUNT = 1050;
@@ -55,7 +54,7 @@ export class Operator {
 
   /** Nothing goes wrong any more. */
   heal(): void {
-    Object.assign(this.#kept.disk.faults, noFaults());
+    this.#kept.disk.heal();
   }
 
   async #act(): Promise<void> {
@@ -77,7 +76,7 @@ export class Operator {
       if (this.#packsUnderWay === 0 || scheduler.chance(0.1)) this.#pack();
       else await this.#restore();
     } else if (choice < 83) {
-      if (this.#isHarmful) this.#harm();
+      if (this.#isHarmful) this.#kept.disk.harm();
     } else if (choice < 92) this.heal();
     else if (choice < 94) this.#takeOids();
     else if (choice < 95 && scheduler.chance(0.1))
@@ -122,24 +121,6 @@ export class Operator {
   /** Nobody may be waiting who could be told by an exception. */
   #broken(failure: CheckFailed): void {
     this.#kept.ledger.failure ??= failure;
-  }
-
-  #harm(): void {
-    const scheduler = this.#scheduler;
-    const { faults } = this.#kept.disk;
-    const what = scheduler.pick([
-      'appendFails',
-      'appendTears',
-      'syncFails',
-      'compactionFails',
-      'readFails',
-      'isFull',
-      'fileSyncFails',
-      'filesFail',
-    ] as const);
-    scheduler.note(`from now on ${what}`);
-    if (what === 'isFull') faults.isFull = true;
-    else faults[what] = what === 'syncFails' ? 0.1 : 0.4;
   }
 
   /** Stores an object anew that is garbage, or was packed away, or is being so: as one does who copies a part of another database. */

@@ -2,7 +2,7 @@ import { BlobStore } from '#src/odb/storage/blob/blob-store.js';
 import type { Disk, HeldDirectory, LevelOptions, SmallFile } from '#src/odb/storage/level/disk.js';
 import type { Scheduler } from './scheduler.js';
 import { SimFiles } from './sim-files.js';
-import { type End, type Faults, LevelFiles, type Lie, noFaults, SimLevel } from './sim-level.js';
+import { type End, type Faults, LevelFiles, type Lie, levelFailure, noFaults, SimLevel } from './sim-level.js';
 
 const ROOM_BYTES = 1024 ** 3;
 
@@ -71,6 +71,11 @@ export class SimDisk implements Disk {
 
   async #openLevel({ createIfMissing }: LevelOptions): Promise<SimLevel> {
     await this.#scheduler.pause('disk: open');
+    // It reads its files, and writes tables.
+    if (this.faults.isFull || this.#scheduler.chance(this.faults.readFails)) {
+      this.#scheduler.note('disk: the open fails');
+      throw levelFailure('LEVEL_DATABASE_NOT_OPEN', 'IO error: Input/output error');
+    }
     if (!createIfMissing && !this.#isMarked) throw new Error('there is no LevelDB to open');
     return new SimLevel(this.#scheduler, this.#levelFiles, { faults: this.faults, lie: () => this.lie });
   }
@@ -103,6 +108,28 @@ export class SimDisk implements Disk {
     };
   }
 
+  /** Something goes wrong from now on, now and then. */
+  harm(): void {
+    const what = this.#scheduler.pick([
+      'appendFails',
+      'appendTears',
+      'syncFails',
+      'compactionFails',
+      'readFails',
+      'isFull',
+      'fileSyncFails',
+      'filesFail',
+    ] as const);
+    this.#scheduler.note(`from now on ${what}`);
+    if (what === 'isFull') this.faults.isFull = true;
+    else this.faults[what] = what === 'syncFails' ? 0.1 : 0.4;
+  }
+
+  /** Nothing goes wrong any more. */
+  heal(): void {
+    Object.assign(this.faults, noFaults());
+  }
+
   /** The contents as a database finds them that is opened now. */
   blobStore(): BlobStore {
     return BlobStore.open(`${this.#path}/blobs`, this.blobs);
@@ -119,6 +146,6 @@ export class SimDisk implements Disk {
       if (this.lie !== 'oids') file.durable = left as Buffer;
       file.written = [];
     }
-    Object.assign(this.faults, noFaults());
+    this.heal();
   }
 }

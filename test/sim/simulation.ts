@@ -60,6 +60,7 @@ const STEPS = 1000;
 /** Steps that a simulation has to come to its end; if it takes more, somebody waits for ever. */
 const END_STEPS_MAX = 200_000;
 const CRASH_PROBABILITY = 1 / 350;
+const CRASH_PROBABILITY_OPENING = 1 / 100;
 const CLIENTS_MAX = 5;
 /** How many simulations are of a database whose commits do not wait for the disk. */
 const LOOSE_PROBABILITY = 0.15;
@@ -89,6 +90,7 @@ class Simulation {
   readonly #scheduler: Scheduler;
   readonly #databases: readonly KeptDatabase[];
   #isLast = false;
+  #isOpening = false;
   #crashes = 0;
   #closes = 0;
 
@@ -148,7 +150,7 @@ class Simulation {
       if (isOver) break;
       if (!isStep) throw new CheckFailed('progress', 'everybody waits, and nothing can happen any more');
       if (this.#scheduler.steps >= stepsMax) this.#end();
-      else if (this.#scheduler.chance(CRASH_PROBABILITY)) {
+      else if (this.#scheduler.chance(this.#isOpening ? CRASH_PROBABILITY_OPENING : CRASH_PROBABILITY)) {
         this.#crash();
         return false;
       }
@@ -188,6 +190,7 @@ class Simulation {
 
   /** Opens all databases, in some order, or in some lives one alone. */
   async #open(): Promise<Life> {
+    this.#isOpening = true;
     const scheduler = this.#scheduler;
     const [one, two] = this.#databases as [KeptDatabase, KeptDatabase?];
     let order = [one];
@@ -197,8 +200,10 @@ class Simulation {
     }
     const together = new Map<string, DB>();
     const databases: OpenDatabase[] = [];
-    for (const kept of order) databases.push(await kept.open(together));
+    const isHarmed = () => !this.#isLast;
+    for (const kept of order) databases.push(await kept.open(together, { isHarmed }));
     if (databases.length > 1) await this.#checkTogether(databases);
+    this.#isOpening = false;
     return { scheduler, databases, isEnding: this.#isLast, isClosing: false };
   }
 

@@ -483,8 +483,10 @@ async function openDirectory(directory: HeldDirectory, options: LevelStorageOpti
   try {
     return await directory.openLevel({ createIfMissing: isNew, ...cacheSize });
   } catch (error) {
-    const cause = (error as { cause?: { code?: string } }).cause;
-    if (cause?.code === 'LEVEL_CORRUPTION' || !isNew) {
+    const cause = (error as { cause?: { code?: string; message?: string } }).cause;
+    // What cannot be read or written for now, as on a full disk, need not be damaged.
+    const isMissing = !isNew && /No such file or directory|does not exist/.test(cause?.message ?? '');
+    if (cause?.code === 'LEVEL_CORRUPTION' || isMissing) {
       throw new CorruptionError(`${path} is damaged: ${String(cause ?? error)}; restore the database from a copy`, {
         cause: error,
       });
