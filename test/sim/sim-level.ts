@@ -99,7 +99,7 @@ export class LevelFiles {
 
   constructor(scheduler: Scheduler, lie: () => Lie | undefined) {
     this.#scheduler = scheduler;
-    this.memoryBytesMax = scheduler.pick([4_000, 20_000]);
+    this.memoryBytesMax = scheduler.pick([1_000, 4_000, 20_000]);
     this.#lie = lie;
   }
 
