@@ -318,19 +318,18 @@ export abstract class Persistent {
       if (reserved !== undefined) {
         throw new SerializationError(`${describe(object)} has a field '${reserved}', which is no name for a field`);
       }
-      const values = takeAway(object, names);
-      const state: Fields = former ?? {};
-      let volatile: string[] | undefined;
-      for (let i = 0; i < names.length; i++) {
-        const key = names[i] as string;
-        if (!isVolatile(key)) setField(state, key, values[i]);
-        else if (volatile) volatile.push(key);
-        else volatile = [key];
+      const taken = takeAway(object, names);
+      const volatile = names.filter(isVolatile);
+      let state = former;
+      if (!state && volatile.length === 0) state = taken;
+      else {
+        state ??= {};
+        for (const key of names) if (!isVolatile(key)) setField(state, key, taken[key]);
       }
       object.#state = state;
       object.#shape = settle(object, state, fieldsOfClass(object));
-      if (!volatile) return;
-      for (const key of volatile) definePlain(object, key, values[names.indexOf(key)], false);
+      if (volatile.length === 0) return;
+      for (const key of volatile) definePlain(object, key, taken[key], false);
       volatileNames.set(object, volatile);
     };
 
@@ -345,11 +344,13 @@ export abstract class Persistent {
      * the object ends up with the same hidden class as a ghost. Turning a plain field into an accessor in place would make the object a
      * slow dictionary for ever.
      */
-    const takeAway = (object: Persistent, names: readonly string[]): readonly unknown[] => {
-      const values = names.map((key) => (object as unknown as Fields)[key]);
+    const takeAway = (object: Persistent, names: readonly string[]): Fields => {
+      const values: Fields = {};
+      for (const key of names) setField(values, key, (object as unknown as Fields)[key]);
       for (let i = names.length - 1; i >= 0; i--) {
         if (Reflect.deleteProperty(object, names[i] as string)) continue;
-        for (let j = i + 1; j < names.length; j++) definePlain(object, names[j] as string, values[j], true);
+        for (let j = i + 1; j < names.length; j++)
+          definePlain(object, names[j] as string, values[names[j] as string], true);
         throw new SerializationError(
           `${describe(object)}.${names[i]} is not configurable: it cannot become a tracked field`,
         );
