@@ -35,8 +35,8 @@ export class Changes {
   readonly #changed = new Set<Persistent>();
   /** Objects new in this transaction, by their new oid. */
   readonly #added = new Map<Oid, Persistent>();
-  /** Those among the new objects that have their place because something reached them. */
-  readonly #reached = new Set<Persistent>();
+  /** Those among the new objects that have their place because something reached them, with where they were found. */
+  readonly #reached = new Map<Persistent, string>();
   #temporary: TemporaryStore | undefined;
   /** Records that a commit under way has handed over: what is dropped from memory meanwhile is loaded from here, not as it was before. */
   #handedRecords: TemporaryRecord[] = [];
@@ -45,8 +45,6 @@ export class Changes {
   #handedOver: ReadonlyMap<Oid, TemporaryRecord> | undefined;
   /** While states are taken: objects still to be stored. */
   #queue: Persistent[] | undefined;
-  /** Where objects that are being stored for the first time were found. */
-  readonly #paths = new Map<Persistent, string>();
   /** Contents of blobs that were handed over, or saved; removed in the end, those excepted that a new blob has got back. */
   readonly #drafts = new Set<BlobDraft>();
 
@@ -155,9 +153,9 @@ export class Changes {
       for (let i = 0; i < queue.length; i++) {
         const object = queue[i] as Persistent;
         if (object._p_changed !== true) continue;
-        const path = this.#paths.get(object) ?? (object._p_oid === ROOT_OID ? 'root' : describe(object));
+        const path = () => this.#reached.get(object) ?? (object._p_oid === ROOT_OID ? 'root' : describe(object));
         const data = writeRecord({
-          className: storedClassName(object, () => path),
+          className: storedClassName(object, path),
           state: recordState(object),
           references: this.#references,
           path,
@@ -165,7 +163,7 @@ export class Changes {
         });
         if (data.length > this.#largeRecordBytes) {
           logger.warning(
-            `${path} has a record of ${data.length} bytes: let its larger parts be persistent objects of their own`,
+            `${path()} has a record of ${data.length} bytes: let its larger parts be persistent objects of their own`,
           );
         }
         store(object, { data, serial: object._p_serial, draft: this.#takeDraft(object) });
@@ -176,7 +174,6 @@ export class Changes {
       if (this.#mutations) for (const object of new Set(queue)) this.#mutations.remember(object);
     } finally {
       this.#queue = undefined;
-      empty(this.#paths);
     }
   }
 
@@ -202,8 +199,7 @@ export class Changes {
     const jar = object._p_jar;
     if (jar === undefined) {
       this.adopt(object);
-      this.#reached.add(object);
-      this.#paths.set(object, where());
+      this.#reached.set(object, where());
     } else if (jar !== this.#jar) {
       this.#set.requireReferable(object, this.#jar, where());
     }
@@ -271,7 +267,7 @@ export class Changes {
   /** Forgets what was changed: it is committed, or taken back. */
   forget(): void {
     for (const draft of this.#drafts) if (draft.isOfTransaction) draft.remove();
-    for (const each of [this.#changed, this.#added, this.#reached, this.#paths, this.#drafts]) empty(each);
+    for (const each of [this.#changed, this.#added, this.#reached, this.#drafts]) empty(each);
     if (this.#handedOids.length > 0) {
       this.#handedOids = [];
       this.#handedRecords = [];

@@ -119,8 +119,8 @@ function textOf(bytes: Buffer, start: number, end: number): string {
   return text;
 }
 
-const TABLES_BYTES = 4096;
-let tables = Buffer.allocUnsafeSlow(TABLES_BYTES);
+/** What stands before the states of objects that refer to nothing, by their classes: nearly all of it is the same few. */
+const leafHeads = new Map<string, Buffer>();
 
 /** Puts a record together from its class, its references, and the bytes of its state. */
 export function buildRecord(
@@ -129,6 +129,27 @@ export function buildRecord(
   state: Buffer,
   stateBytes: number,
 ): Buffer {
+  const head = references.length === 0 ? leafHead(className) : encodeHead(className, references);
+  const record = Buffer.allocUnsafe(head.length + stateBytes);
+  record.set(head);
+  record.set(state.subarray(0, stateBytes), head.length);
+  return record;
+}
+
+function leafHead(className: string): Buffer {
+  let head = leafHeads.get(className);
+  if (!head) {
+    head = Buffer.from(encodeHead(className, NO_REFERENCES));
+    if (leafHeads.size < NAME_CACHE_MAX) leafHeads.set(className, head);
+  }
+  return head;
+}
+
+const TABLES_BYTES = 4096;
+let tables = Buffer.allocUnsafeSlow(TABLES_BYTES);
+
+/** The version and the tables of a record, in bytes that the next call uses again. */
+function encodeHead(className: string, references: readonly RecordReference[]): Buffer {
   let at = 0;
   const reserve = (bytes: number) => {
     if (at + bytes <= tables.length) return;
@@ -153,33 +174,24 @@ export function buildRecord(
   };
   reserve(1);
   tables[at++] = RECORD_VERSION;
-  if (references.length === 0) {
-    varint(1);
-    name(className);
-    varint(0);
-  } else {
-    const names = [className];
-    const indexOf = (text: string): number => {
-      const index = names.indexOf(text);
-      return index < 0 ? names.push(text) - 1 : index;
-    };
-    for (const reference of references) {
-      indexOf(reference.className);
-      if (reference.databaseName !== undefined) indexOf(reference.databaseName);
-    }
-    varint(names.length);
-    for (const text of names) name(text);
-    varint(references.length);
-    for (const { oid, className: cls, kind, databaseName } of references) {
-      varint(oid);
-      varint(indexOf(cls) * 4 + (kind === 'weak' ? 1 : 0) + (databaseName === undefined ? 0 : 2));
-      if (databaseName !== undefined) varint(indexOf(databaseName));
-    }
+  const names = [className];
+  const indexOf = (text: string): number => {
+    const index = names.indexOf(text);
+    return index < 0 ? names.push(text) - 1 : index;
+  };
+  for (const reference of references) {
+    indexOf(reference.className);
+    if (reference.databaseName !== undefined) indexOf(reference.databaseName);
   }
-  const record = Buffer.allocUnsafe(at + stateBytes);
-  record.set(at === tables.length ? tables : tables.subarray(0, at));
-  record.set(state.subarray(0, stateBytes), at);
-  return record;
+  varint(names.length);
+  for (const text of names) name(text);
+  varint(references.length);
+  for (const { oid, className: cls, kind, databaseName } of references) {
+    varint(oid);
+    varint(indexOf(cls) * 4 + (kind === 'weak' ? 1 : 0) + (databaseName === undefined ? 0 : 2));
+    if (databaseName !== undefined) varint(indexOf(databaseName));
+  }
+  return tables.subarray(0, at);
 }
 
 /** The same record with other references in the same places: its state is not touched. */

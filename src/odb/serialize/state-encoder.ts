@@ -32,7 +32,7 @@ export class StateEncoder {
   #containers: Map<object, number> | undefined;
   #first: object | undefined;
   #writer: ReferenceWriter | undefined;
-  #rootPath = '';
+  #root: string | (() => string) = '';
   #owner: StateOwner | undefined;
   /** Keys of the containers that are being written, outermost first; the state itself has none. */
   #path: (string | number | undefined)[] = [];
@@ -40,10 +40,10 @@ export class StateEncoder {
   #key: string | number | undefined = undefined;
 
   /** Begins a new state. */
-  begin(writer: ReferenceWriter | undefined, path: string, owner?: StateOwner): void {
+  begin(writer: ReferenceWriter | undefined, path: string | (() => string), owner?: StateOwner): void {
     this.#owner = owner;
     this.#writer = writer;
-    this.#rootPath = path;
+    this.#root = path;
     this.length = 0;
   }
 
@@ -51,6 +51,7 @@ export class StateEncoder {
   end(): void {
     this.#owner = undefined;
     this.#writer = undefined;
+    this.#root = '';
     this.references.length = 0;
     if (this.#indexOfReference.size > 0) this.#indexOfReference = new Map();
     this.#containers = undefined;
@@ -472,9 +473,10 @@ export class StateEncoder {
   #reserve(bytes: number): void {
     if (this.length + bytes <= this.buffer.length) return;
     if (this.length + bytes > RECORD_BYTES_MAX) {
+      const path = this.#rootPath;
       throw new SerializationError(
-        `${this.#rootPath}: its record would be larger than ${RECORD_BYTES_MAX} bytes; let its parts be persistent objects`,
-        { path: this.#rootPath },
+        `${path}: its record would be larger than ${RECORD_BYTES_MAX} bytes; let its parts be persistent objects`,
+        { path },
       );
     }
     const larger = Buffer.allocUnsafeSlow(Math.max(this.buffer.length * 2, this.length + bytes));
@@ -482,11 +484,17 @@ export class StateEncoder {
     this.buffer = larger;
   }
 
+  get #rootPath(): string {
+    return typeof this.#root === 'string' ? this.#root : this.#root();
+  }
+
   readonly #whereNow = () => this.#where();
 
   /** Where the value that is being written stands. */
   #where(): string {
-    const keys = [...this.#path, this.#key].filter((key) => key !== undefined);
+    const keys: PathKey[] = [];
+    for (const key of this.#path) if (key !== undefined) keys.push(key);
+    if (this.#key !== undefined) keys.push(this.#key);
     let path = this.#rootPath;
     for (const key of this.#owner?.statePath(keys) ?? keys) path += typeof key === 'number' ? `[${key}]` : `.${key}`;
     return path;

@@ -8,8 +8,8 @@ export interface RecordSource {
   readonly className: string;
   readonly state: unknown;
   readonly references: ReferenceWriter;
-  /** What the object is called in messages: `root`, `Account oid 12`. */
-  readonly path: string;
+  /** What the object is called in messages, or what tells it: `root`, `Account oid 12`. */
+  readonly path: string | (() => string);
   /** Says what places in the state are called, where these are not the object's fields. */
   readonly owner?: StateOwner;
 }
@@ -25,11 +25,14 @@ let idle: StateEncoder | undefined = new StateEncoder();
  */
 export function writeRecord({ className, state, references, path, owner }: RecordSource): Buffer {
   if (state instanceof BlobInfo) return encodeBlobRecord(state);
-  return withEncoder((encoder) => {
+  const encoder = borrowEncoder();
+  try {
     encoder.begin(references, path, owner);
     encoder.write(state);
     return buildRecord(className, encoder.references, encoder.buffer, encoder.length);
-  });
+  } finally {
+    giveBack(encoder);
+  }
 }
 
 /**
@@ -38,21 +41,24 @@ export function writeRecord({ className, state, references, path, owner }: Recor
  * @throws SerializationError, UnregisteredError; both name the path, which begins with `path`.
  */
 export function encodePlain(value: unknown, path = 'value'): Buffer {
-  return withEncoder((encoder) => {
+  const encoder = borrowEncoder();
+  try {
     encoder.begin(undefined, path);
     encoder.write(value);
     return Buffer.from(encoder.buffer.subarray(0, encoder.length));
-  });
+  } finally {
+    giveBack(encoder);
+  }
 }
 
-/** Lends an encoder, which keeps its buffer. A getter that is called on the way may itself write something. */
-function withEncoder<T>(fn: (encoder: StateEncoder) => T): T {
+/** An encoder, which keeps its buffer. A getter that is called while it writes may itself write something, with another one. */
+function borrowEncoder(): StateEncoder {
   const encoder = idle ?? new StateEncoder();
   idle = undefined;
-  try {
-    return fn(encoder);
-  } finally {
-    encoder.end();
-    idle = encoder;
-  }
+  return encoder;
+}
+
+function giveBack(encoder: StateEncoder): void {
+  encoder.end();
+  idle = encoder;
 }
