@@ -5,6 +5,7 @@ import {
   POSKeyError,
   ROOT_OID,
   StorageError,
+  type StorageTransaction,
   StorageTransactionError,
   type Tid,
   ZERO_TID,
@@ -198,10 +199,78 @@ export function testCommits(suite: StorageSuite): void {
     await assert.rejects(storage.tpcVote(transaction), refused);
     await assert.rejects(storage.commit(transaction), refused);
     await assert.rejects(storage.tpcFinish(newTransaction()), refused);
+    assert.throws(() => storage.tpcBegin(transaction), refused);
     await storage.tpcFinish(transaction);
     await assert.rejects(storage.tpcFinish(transaction), refused);
     assert.throws(() => storage.store(transaction, oid, ZERO_TID, Buffer.from('late')), refused);
     assert.equal(text(storage.load(oid).data), 'x');
+  });
+
+  group.test('what was refused is good for nothing but to be aborted', [], async ({ storage }) => {
+    const { oids, tid } = await make(storage, ['x']);
+    const [oid] = oids as [Oid];
+    const { tid: second } = await commit(storage, [[oid, tid, 'y']]);
+    for (const decide of ['commit', 'tpcVote'] as const) {
+      const transaction = begin(storage, [[oid, tid, 'late']]);
+      await assert.rejects(storage[decide](transaction), ConflictError);
+      assert.throws(() => storage.store(transaction, oid, second, Buffer.from('z')), StorageTransactionError);
+      assert.throws(() => storage.checkCurrentSerial(transaction, oid, second), StorageTransactionError);
+      assert.throws(() => storage.tpcBegin(transaction), StorageTransactionError);
+      await assert.rejects(storage.commit(transaction), StorageTransactionError);
+      await assert.rejects(storage.tpcVote(transaction), StorageTransactionError);
+      await assert.rejects(storage.tpcFinish(transaction), StorageTransactionError);
+      await assert.rejects(storage.doubts.suspend(transaction), StorageTransactionError);
+      await storage.tpcAbort(transaction);
+    }
+    await commit(storage, [[oid, second, 'z']]);
+  });
+
+  group.test('while a transaction is decided, nothing else is done with it', [], async ({ storage }) => {
+    const { oids, tid } = await make(storage, ['0']);
+    const [oid] = oids as [Oid];
+    const refused = StorageTransactionError;
+    const others = async (transaction: StorageTransaction) => {
+      assert.throws(() => storage.tpcBegin(transaction), refused);
+      assert.throws(() => storage.store(transaction, oid, tid, Buffer.from('late')), refused);
+      assert.throws(() => storage.checkCurrentSerial(transaction, oid, tid), refused);
+      const calls = [
+        storage.commit(transaction),
+        storage.tpcVote(transaction),
+        storage.tpcFinish(transaction),
+        storage.tpcAbort(transaction),
+        storage.doubts.suspend(transaction),
+      ];
+      for (const call of calls) await assert.rejects(call, refused);
+    };
+    const first = begin(storage, [[oid, tid, '1']]);
+    const committing = storage.commit(first);
+    await Promise.all([others(first), committing]);
+    const serial = (await committing).tid;
+    assert.equal(text(storage.load(oid).data), '1');
+    const second = begin(storage, [[oid, serial, '2']]);
+    await Promise.all([storage.tpcVote(second), others(second)]);
+    const finishing = storage.tpcFinish(second);
+    await Promise.all([others(second), finishing]);
+    assert.deepEqual([text(storage.load(oid).data), storage.load(oid).tid], ['2', await finishing]);
+  });
+
+  group.test('an abort may be asked for twice at once', [], async ({ storage }) => {
+    const { oids, tid } = await make(storage, ['0']);
+    const [oid] = oids as [Oid];
+    const transaction = begin(storage, [[oid, tid, 'never']]);
+    await storage.tpcVote(transaction);
+    await Promise.all([storage.tpcAbort(transaction), storage.tpcAbort(transaction)]);
+    await commit(storage, [[oid, tid, '1']]);
+  });
+
+  group.test('what is suspended was voted before, for another to decide', [], async ({ storage }) => {
+    const { oids, tid } = await make(storage, ['0']);
+    const [oid] = oids as [Oid];
+    await assert.rejects(storage.doubts.suspend(newTransaction()), StorageTransactionError);
+    const transaction = begin(storage, [[oid, tid, '1']]);
+    await assert.rejects(storage.doubts.suspend(transaction), StorageTransactionError);
+    await storage.commit(transaction);
+    assert.deepEqual(await storage.doubts.list(), []);
   });
 
   group.test('an aborted transaction leaves nothing behind, in whatever phase', [], async ({ storage }) => {
@@ -319,6 +388,20 @@ export function testCommits(suite: StorageSuite): void {
       assert.equal(await client.outcome(refused.commitId), undefined);
       assert.equal(await client.outcome(newTransaction().commitId), undefined);
     }
+  });
+
+  group.test('who was told that a commit did not happen can rely on it', [], async ({ storage }) => {
+    const { oids, tid } = await make(storage, ['0']);
+    const [oid] = oids as [Oid];
+    for (const decide of ['commit', 'tpcVote'] as const) {
+      const late = begin(storage, [[oid, tid, 'late']]);
+      assert.equal(await storage.outcome(late.commitId), undefined);
+      await assert.rejects(storage[decide](late), StorageError);
+      await storage.tpcAbort(late);
+      assert.equal(await storage.outcome(late.commitId), undefined);
+    }
+    assert.equal(text(storage.load(oid).data), '0');
+    await commit(storage, [[oid, tid, '1']]);
   });
 
   group.test('what is closed answers nothing, and may be closed again', [], async ({ storage }) => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { setImmediate as turn } from 'node:timers/promises';
-import type { Storage, StorageLocks } from '../odb/index.js';
+import { type Storage, StorageError, type StorageLocks } from '../odb/index.js';
 import { Group, type StorageSuite } from './subject.js';
 
 /** Named locks between clients. */
@@ -56,6 +56,27 @@ export function testLocks(suite: StorageSuite): void {
     assert.deepEqual(order, ['b', 'c']);
   });
 
+  group.test(
+    'are given to a client for all of its waits at once, as it may take them again',
+    ['locks', 'clients'],
+    async (subject) => {
+      const [a, b, c] = await three(subject);
+      await a.lock('x');
+      const waits = [b.lock('x')];
+      assert.equal(await b.tryLock('x'), false);
+      const other = c.lock('x');
+      assert.equal(await c.tryLock('x'), false);
+      waits.push(b.lock('x'));
+      assert.equal(await b.tryLock('x'), false);
+      await a.unlock('x');
+      // Each of them would wait for the end of the other.
+      await Promise.all(waits);
+      assert.equal(await a.tryLock('x'), false);
+      await b.unlock('x');
+      await other;
+    },
+  );
+
   group.test('are no longer waited for once the signal aborts', ['locks', 'clients'], async (subject) => {
     const [a, b, c] = await three(subject);
     await a.lock('x');
@@ -76,6 +97,9 @@ export function testLocks(suite: StorageSuite): void {
     await b.lock('x');
     await b.lock('y');
     const falls: string[] = [];
+    a.watch('x', () => {
+      throw new Error('who fails to take note is in nobody’s way');
+    });
     a.watch('x', () => falls.push('x'));
     a.watch('kept', () => falls.push('kept'));
     const end = a.watch('y', () => falls.push('y'));
@@ -88,5 +112,20 @@ export function testLocks(suite: StorageSuite): void {
     for (let i = 0; i < 1000 && falls.length === 0; i++) await turn();
     assert.deepEqual(falls, ['x']);
     assert.equal(await a.tryLock('x'), true);
+  });
+
+  group.test('end with their storage, and so do the waits for them', ['locks', 'clients'], async (subject) => {
+    const other = await subject.another();
+    const [a, b] = [locksOf(subject.storage), locksOf(other)];
+    await a.lock('x');
+    const waiting = assert.rejects(b.lock('x'), StorageError);
+    assert.equal(await b.tryLock('x'), false);
+    await other.close();
+    await waiting;
+    await assert.rejects(b.tryLock('y'), StorageError);
+    await assert.rejects(b.lock('y'), StorageError);
+    // What has fallen with its session need not be given up any more.
+    await b.unlock('x');
+    assert.equal(await a.tryLock('y'), true);
   });
 }

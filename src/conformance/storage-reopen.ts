@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { type Oid, POSKeyError, ReadOnlyError, type Tid, ZERO_TID } from '../odb/index.js';
+import { type Oid, POSKeyError, ReadOnlyError, strongReferences, type Tid, ZERO_TID } from '../odb/index.js';
 import { begin, commit, finish, having, make, newTransaction, text, transactions } from './commits.js';
 import { Group, type StorageSuite } from './subject.js';
 
@@ -102,6 +102,17 @@ export function testReopen(suite: StorageSuite): void {
     assert.equal((await transactions(storage)).length, 1);
     assert.throws(() => storage.newOid(), having(ReadOnlyError, {}));
     assert.throws(() => storage.tpcBegin(newTransaction()), having(ReadOnlyError, {}));
+    const { commitId } = newTransaction();
+    for (const write of [
+      storage.pack({ before: tid, references: strongReferences }),
+      storage.doubts.resolve(commitId, true),
+      storage.doubts.forget(commitId),
+    ]) {
+      await assert.rejects(write, having(ReadOnlyError, {}));
+    }
+    await storage.tpcAbort(newTransaction());
+    assert.equal(await storage.outcome(commitId), undefined);
+    assert.deepEqual(await storage.doubts.list(), []);
     const again = await subject.reopen();
     assert.equal(again.isReadOnly, false);
     await commit(again, [[oid, tid, 'y']]);

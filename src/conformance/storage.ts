@@ -1,3 +1,4 @@
+import { testArguments } from './storage-arguments.js';
 import { testBlobs } from './storage-blobs.js';
 import { testCommits } from './storage-commit.js';
 import { testConflicts } from './storage-conflicts.js';
@@ -22,6 +23,7 @@ import type { StorageSuite } from './subject.js';
  */
 export function testStorage(suite: StorageSuite): void {
   testCommits(suite);
+  testArguments(suite);
   testRevisions(suite);
   testConflicts(suite);
   testRaces(suite);

@@ -51,9 +51,3 @@ export function tidToDate(tid: Tid): Date {
 export function tidFromDate(date: Date): Tid {
   return toTid(Math.floor(date.getTime() * 1000));
 }
-
-/** The tid for a commit at `nowMs`: later than `last` even when the clock has stepped back. */
-export function nextTid(last: Tid, nowMs: number): Tid {
-  const now = Math.floor(nowMs * 1000);
-  return (now > last ? now : last + 1) as Tid;
-}

@@ -1,5 +1,5 @@
 import { type Oid, type StorageTransaction, type Tid, TransactionManager, ZERO_TID } from 'holdfast/odb';
-import { nextTid } from '#src/odb/ids.js';
+import { nextTid } from '#src/odb/storage/next-ids.js';
 import { CheckFailed } from './check-failed.js';
 import type { KeptDatabase, OpenDatabase } from './database.js';
 import { CLOCK_STEP_MAX_MS } from './ledger.js';

@@ -238,6 +238,12 @@ export class SessionTransactions {
     return this.#options.storage.doubts.resolve(commitId, happened);
   }
 
+  /** All that took part in a transaction have finished. */
+  async forget(commitId: Uint8Array): Promise<void> {
+    this.refuseReadOnly();
+    await this.#options.storage.doubts.forget(commitId);
+  }
+
   /** What became of a commit. */
   outcome(commitId: Uint8Array): Promise<Tid | undefined> {
     return this.#registry.outcome(commitId);

@@ -318,7 +318,7 @@ export class Session {
           .then((tid) => answer(tid ?? null));
       }
       case Message.forget:
-        return storage.doubts.forget(new Uint8Array(reader.bytes(reader.remaining))).then(answer);
+        return this.#transactions.forget(new Uint8Array(reader.bytes(reader.remaining))).then(answer);
       case Message.outcome:
         return this.#transactions
           .outcome(new Uint8Array(reader.bytes(reader.remaining)))

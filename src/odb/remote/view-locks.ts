@@ -1,4 +1,6 @@
 import { ClientDisconnected, StorageError } from '../errors.js';
+import { requireLockName } from '../storage/arguments.js';
+import { tellOfFall } from '../storage/lock-table.js';
 import type { StorageLocks } from '../storage/storage.js';
 import { newPacket, readValue, valuePacket } from './codec.js';
 import { HEADER_BYTES, Message } from './messages.js';
@@ -13,16 +15,18 @@ export class ViewLocks implements StorageLocks {
     this.#channel = channel;
   }
 
-  tryLock(name: string): Promise<boolean> {
+  async tryLock(name: string): Promise<boolean> {
+    requireLockName(name);
     return this.#channel.request(
       (id) => valuePacket(Message.tryLock, id, name),
       (packet) => readValue(packet) === true,
     );
   }
 
-  lock(name: string, options: { signal?: AbortSignal } = {}): Promise<void> {
+  async lock(name: string, options: { signal?: AbortSignal } = {}): Promise<void> {
+    requireLockName(name);
     const { signal } = options;
-    if (signal?.aborted) return Promise.reject(signal.reason);
+    signal?.throwIfAborted();
     let request = 0;
     const granted = this.#channel.request(
       (id) => {
@@ -47,6 +51,7 @@ export class ViewLocks implements StorageLocks {
   }
 
   async unlock(name: string): Promise<void> {
+    requireLockName(name);
     try {
       await this.#channel.request(
         (id) => valuePacket(Message.unlock, id, name),
@@ -59,6 +64,7 @@ export class ViewLocks implements StorageLocks {
   }
 
   watch(name: string, fn: () => void): () => void {
+    requireLockName(name);
     if (!this.#channel.hub.supports.locks) throw new StorageError('this storage has no locks');
     let watchers = this.#watchers.get(name);
     if (watchers === undefined) {
@@ -79,6 +85,6 @@ export class ViewLocks implements StorageLocks {
 
   /** A session that held the lock ended. */
   lockFell(name: string): void {
-    for (const watcher of [...(this.#watchers.get(name) ?? [])]) watcher();
+    for (const watcher of [...(this.#watchers.get(name) ?? [])]) tellOfFall(name, watcher);
   }
 }

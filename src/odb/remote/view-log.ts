@@ -1,6 +1,7 @@
 import { delay, systemClock, untilAborted, writeUint32, writeUint64 } from '../../base/index.js';
 import { ClientDisconnected } from '../errors.js';
-import { MAX_TID, type Oid, type Tid } from '../ids.js';
+import { MAX_TID, type Oid, type Tid, toOid, toTid } from '../ids.js';
+import { requireCommitId, toCount } from '../storage/arguments.js';
 import type {
   Doubt,
   HistoryEntry,
@@ -34,6 +35,7 @@ export class ViewLog {
     resolve: (commitId, happened) =>
       this.#channel.request(
         (id) => {
+          requireCommitId(commitId);
           const packet = newPacket(Message.resolve, id, 1 + commitId.length);
           packet[HEADER_BYTES] = happened ? 1 : 0;
           packet.set(commitId, HEADER_BYTES + 1);
@@ -64,8 +66,8 @@ export class ViewLog {
     return this.#channel.request(
       (id) => {
         const packet = newPacket(Message.history, id, 12);
-        writeUint64(packet, HEADER_BYTES, oid);
-        writeUint32(packet, HEADER_BYTES + 8, Math.min(size, 0xffff_ffff));
+        writeUint64(packet, HEADER_BYTES, toOid(oid));
+        writeUint32(packet, HEADER_BYTES + 8, Math.min(toCount(size), 0xffff_ffff));
         return packet;
       },
       (packet) => readValue(packet) as HistoryEntry[],
@@ -73,6 +75,8 @@ export class ViewLog {
   }
 
   async undoLog({ before = MAX_TID, size = 20 } = {}): Promise<UndoLogEntry[]> {
+    toTid(before);
+    toCount(size);
     const entries: UndoLogEntry[] = [];
     while (entries.length < size) {
       const older = entries.at(-1)?.tid ?? before;
@@ -147,6 +151,7 @@ function commitIdPacket(
   id: number,
   commitId: Uint8Array,
 ): Uint8Array {
+  requireCommitId(commitId);
   const packet = newPacket(type, id, commitId.length);
   packet.set(commitId, HEADER_BYTES);
   return packet;

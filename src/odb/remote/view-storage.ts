@@ -1,6 +1,6 @@
 import { argumentTypeError, type Clock, systemClock, type Timer, untilAborted, writeUint64 } from '../../base/index.js';
 import { ClientDisconnected, POSKeyError, ReadOnlyError, StorageError } from '../errors.js';
-import { MAX_TID, type Oid, ROOT_OID, type Tid, ZERO_TID } from '../ids.js';
+import { MAX_TID, type Oid, ROOT_OID, type Tid, toOid, toTid, ZERO_TID } from '../ids.js';
 import { SNAPSHOT_REPORT_MS } from '../limits.js';
 import { strongReferences } from '../serialize/reader.js';
 import { type BlobInfo, blobOf } from '../storage/blob/blob-info.js';
@@ -144,6 +144,7 @@ export class ViewStorage implements Storage {
   }
 
   load(oid: Oid): Revision {
+    toOid(oid);
     if (this.#reader) return this.#mustExist(oid, this.#loadFromReader(oid, (this.lastTransaction() + 1) as Tid));
     if (this.#channel.ring.isCurrent) {
       const cached = this.#revisions.cachedCurrent(oid);
@@ -153,6 +154,8 @@ export class ViewStorage implements Storage {
   }
 
   loadBefore(oid: Oid, before: Tid): Revision | undefined {
+    toOid(oid);
+    toTid(before);
     if (this.#reader) return this.#loadFromReader(oid, before);
     // What is current as far as this thread was told answers for no later time.
     if (before <= this.#lastTid + 1 || this.#channel.ring.isCurrent) {
@@ -163,6 +166,8 @@ export class ViewStorage implements Storage {
   }
 
   loadSerial(oid: Oid, tid: Tid): Uint8Array {
+    toOid(oid);
+    toTid(tid);
     if (this.#reader) {
       this.#refuseClosed();
       return this.#reader.loadSerial(oid, tid);
@@ -173,6 +178,8 @@ export class ViewStorage implements Storage {
   }
 
   async prefetch(oids: readonly Oid[], before: Tid): Promise<void> {
+    toTid(before);
+    for (const oid of oids) toOid(oid);
     if (!this.#reader) await this.#revisions.prefetch(oids, before);
   }
 
@@ -249,7 +256,7 @@ export class ViewStorage implements Storage {
   newOid(above: Oid = ROOT_OID): Oid {
     if (this.isReadOnly) throw new ReadOnlyError(`${this.name} is read-only`);
     this.#refuseClosed();
-    return this.#oids.next(above);
+    return this.#oids.next(toOid(above));
   }
 
   tpcBegin(transaction: StorageTransaction): void {
@@ -315,7 +322,7 @@ export class ViewStorage implements Storage {
   }
 
   iterate(from: Tid = ZERO_TID, to: Tid = MAX_TID): AsyncGenerator<TransactionRecord> {
-    return this.#log.iterate(from, Math.min(to, this.poll()) as Tid);
+    return this.#log.iterate(toTid(from), Math.min(toTid(to), this.poll()) as Tid);
   }
 
   /** The owner of the storage packs it: by its own rule of what is referenced, and to the end though nobody waits for it any more. */
@@ -326,6 +333,7 @@ export class ViewStorage implements Storage {
       );
     }
     signal?.throwIfAborted();
+    toTid(before);
     // So that only what is open is in the way.
     this.#tellSnapshots();
     const done = this.#channel.request(

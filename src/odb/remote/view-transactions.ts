@@ -7,7 +7,8 @@ import {
   StorageError,
   StorageTransactionError,
 } from '../errors.js';
-import type { Oid, Tid } from '../ids.js';
+import { type Oid, type Tid, toOid, toTid } from '../ids.js';
+import { requireDecider, requireStore, requireTransaction } from '../storage/arguments.js';
 import { blobOf } from '../storage/blob/blob-info.js';
 import type {
   CommitOutcome,
@@ -95,6 +96,7 @@ export class ViewTransactions {
   begin(transaction: StorageTransaction): void {
     if (this.#owner.isReadOnly) throw new ReadOnlyError(`${this.#owner.name} is read-only`);
     if (this.#owner.channel.isClosed) throw new ClientDisconnected('the storage was closed');
+    requireTransaction(transaction);
     if (this.#open.has(transaction)) throw new StorageTransactionError('the transaction is open already');
     this.#open.set(transaction, {
       transaction,
@@ -115,6 +117,7 @@ export class ViewTransactions {
 
   /** @param content that of a blob, where it is new. */
   store(transaction: StorageTransaction, oid: Oid, serial: Tid, data: Uint8Array, content?: ViewContent): void {
+    requireStore(oid, serial, data);
     const open = this.#inPhase(transaction, 'open');
     if (blobOf(data)) this.#owner.blobs.require('store');
     if (content) open.contents.push(content);
@@ -124,14 +127,14 @@ export class ViewTransactions {
   }
 
   check(transaction: StorageTransaction, oid: Oid, serial: Tid): void {
-    this.#inPhase(transaction, 'open').checks.push({ oid, serial });
+    this.#inPhase(transaction, 'open').checks.push({ oid: toOid(oid), serial: toTid(serial) });
   }
 
   undo(transaction: StorageTransaction, tid: Tid): void {
     if (!this.#owner.channel.hub.supports.undo) {
       throw new StorageError(`the storage ${this.#owner.name} does not support undo`);
     }
-    this.#inPhase(transaction, 'open').undos.push(tid);
+    this.#inPhase(transaction, 'open').undos.push(toTid(tid));
   }
 
   async commit(transaction: StorageTransaction): Promise<CommitOutcome> {
@@ -143,6 +146,7 @@ export class ViewTransactions {
   }
 
   async vote(transaction: StorageTransaction, decider: Decider | undefined): Promise<VoteOutcome> {
+    requireDecider(decider);
     const open = this.#inPhase(transaction, 'open');
     await this.#decide(open, Message.vote, decider);
     open.phase = 'voted';
@@ -152,10 +156,10 @@ export class ViewTransactions {
   async finish(transaction: StorageTransaction): Promise<Tid> {
     const { channel } = this.#owner;
     const open = this.#inPhase(transaction, 'voted');
-    this.#open.delete(transaction);
-    if (open.epoch !== channel.hub.epoch) throw lostVote();
+    open.phase = 'deciding';
     const release = this.#owner.holdInvalidations();
     try {
+      if (open.epoch !== channel.hub.epoch) throw lostVote();
       const tid = await channel.request(
         (id) => numberPacket(Message.finish, id, open.number),
         (packet) => this.#written(open, readValue(packet) as Tid),
@@ -171,16 +175,21 @@ export class ViewTransactions {
       throw error;
     } finally {
       release();
+      this.#open.delete(transaction);
     }
   }
 
-  abort(transaction: StorageTransaction): Promise<void> {
-    return this.#letGo(transaction, Message.abort);
+  async abort(transaction: StorageTransaction): Promise<void> {
+    if (this.#open.get(transaction)?.phase === 'deciding') {
+      throw new StorageTransactionError('the transaction is being decided: await that first');
+    }
+    await this.#letGo(transaction, Message.abort);
   }
 
   /** Puts a voted transaction in doubt; where the connection was lost, the server has done so. */
-  suspend(transaction: StorageTransaction): Promise<void> {
-    return this.#letGo(transaction, Message.suspend);
+  async suspend(transaction: StorageTransaction): Promise<void> {
+    this.#inPhase(transaction, 'voted');
+    await this.#letGo(transaction, Message.suspend);
   }
 
   async #letGo(transaction: StorageTransaction, type: typeof Message.abort | typeof Message.suspend): Promise<void> {
@@ -189,7 +198,7 @@ export class ViewTransactions {
     this.#open.delete(transaction);
     const { channel, blobs } = this.#owner;
     if (open.contentsEpoch === channel.hub.epoch) blobs.drop(open.contents);
-    const isKnownThere = open.phase === 'voted' || open.phase === 'deciding' || open.aheadCount > 0;
+    const isKnownThere = open.phase === 'voted' || open.aheadCount > 0;
     if (!isKnownThere || open.epoch !== channel.hub.epoch) return;
     try {
       await channel.request(

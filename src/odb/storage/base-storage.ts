@@ -8,8 +8,9 @@ import {
   toHex,
 } from '../../base/index.js';
 import { ReadOnlyError, StorageError, StorageTransactionError, TransactionInDoubtError } from '../errors.js';
-import { type Oid, ROOT_OID, type Tid } from '../ids.js';
+import { type Oid, ROOT_OID, type Tid, toOid, toTid } from '../ids.js';
 import { SNAPSHOT_AGE_MAX_MS } from '../limits.js';
+import { requireCommitId, requireDecider, requireStore, requireTransaction } from './arguments.js';
 import { type BlobInfo, blobOf, contentIds } from './blob/blob-info.js';
 import type { BlobStore, PlacedBlob } from './blob/blob-store.js';
 import { type BlobKeeper, type BlobRequest, StorageBlobs } from './blob/storage-blobs.js';
@@ -81,6 +82,8 @@ interface OpenTransaction {
   accepted: AcceptedTransaction | undefined;
   /** Settles when a vote, a commit or a finish is decided. Never rejects. */
   decided: Promise<unknown> | undefined;
+  /** Under way. */
+  aborting: Promise<void> | undefined;
   /** Once it was voted: resolves when it is over. */
   ended: Deferred<void> | undefined;
 }
@@ -94,6 +97,8 @@ export abstract class BaseStorage implements Storage {
   readonly #readOnly: boolean;
   #resolver: ConflictResolver | undefined;
   readonly #transactions = new Map<StorageTransaction, OpenTransaction>();
+  /** Transactions of which somebody was told that they did not happen, while they were open. */
+  readonly #denied = new WeakSet<StorageTransaction>();
   /** What transactions in doubt have placed, and where their stores are. */
   readonly #doubted = new Map<string, Pick<OpenTransaction, 'placed' | 'spill'>>();
   /** Contents whose transactions are durable, and of which that is being noted: nobody but `close` waits. */
@@ -232,7 +237,7 @@ export abstract class BaseStorage implements Storage {
 
   newOid(above: Oid = ROOT_OID): Oid {
     this.#requireWritable('newOid');
-    return this.nextOid(above);
+    return this.nextOid(toOid(above));
   }
 
   /** Opens a holder of locks of its own, for another client of this storage. */
@@ -242,9 +247,11 @@ export abstract class BaseStorage implements Storage {
 
   tpcBegin(transaction: StorageTransaction): void {
     this.#requireWritable('tpcBegin');
+    requireTransaction(transaction);
     if (this.#transactions.has(transaction)) {
       throw new StorageTransactionError('tpcBegin: this transaction is under way already');
     }
+    this.#refuseDenied(transaction, 'tpcBegin');
     this.#transactions.set(transaction, {
       transaction,
       phase: 'open',
@@ -257,11 +264,13 @@ export abstract class BaseStorage implements Storage {
       placed: [],
       accepted: undefined,
       decided: undefined,
+      aborting: undefined,
       ended: undefined,
     });
   }
 
   store(transaction: StorageTransaction, oid: Oid, serial: Tid, data: Uint8Array): void {
+    requireStore(oid, serial, data);
     const open = this.#require(transaction, 'open', 'store');
     const info = blobOf(data);
     if (info) this.#storeContent(open, oid, info, undefined);
@@ -269,6 +278,7 @@ export abstract class BaseStorage implements Storage {
   }
 
   storeBlob(transaction: StorageTransaction, oid: Oid, serial: Tid, data: Uint8Array, file: string): void {
+    requireStore(oid, serial, data);
     const open = this.#require(transaction, 'open', 'storeBlob');
     const info = blobOf(data);
     if (!info) throw argumentTypeError('ARG_BLOB_RECORD', `storeBlob: the record of oid ${oid} is not that of a blob`);
@@ -301,12 +311,12 @@ export abstract class BaseStorage implements Storage {
   }
 
   checkCurrentSerial(transaction: StorageTransaction, oid: Oid, serial: Tid): void {
-    this.#require(transaction, 'open', 'checkCurrentSerial').checks.push({ oid, serial });
+    this.#require(transaction, 'open', 'checkCurrentSerial').checks.push({ oid: toOid(oid), serial: toTid(serial) });
   }
 
   undo(transaction: StorageTransaction, tid: Tid): void {
     if (!this.supports.undo) throw new StorageError(`the storage ${this.name} does not support undo`);
-    this.#require(transaction, 'open', 'undo').undos.push(tid);
+    this.#require(transaction, 'open', 'undo').undos.push(toTid(tid));
   }
 
   async commit(transaction: StorageTransaction): Promise<CommitOutcome> {
@@ -328,6 +338,7 @@ export abstract class BaseStorage implements Storage {
   }
 
   async tpcVote(transaction: StorageTransaction, decider?: Decider): Promise<VoteOutcome> {
+    requireDecider(decider);
     const open = this.#require(transaction, 'open', 'tpcVote');
     const decidedBy = decider?.identity === this.identity ? 'self' : decider;
     open.phase = 'deciding';
@@ -364,10 +375,17 @@ export abstract class BaseStorage implements Storage {
   async tpcAbort(transaction: StorageTransaction): Promise<void> {
     const open = this.#transactions.get(transaction);
     if (!open) return;
-    const { phase, accepted } = open;
-    if (phase === 'deciding') {
+    if (open.phase === 'deciding' && !open.aborting) {
       throw new StorageTransactionError('tpcAbort: this transaction is being decided; await its vote first');
     }
+    open.aborting ??= this.#abort(open).finally(() => {
+      open.aborting = undefined;
+    });
+    await open.aborting;
+  }
+
+  async #abort(open: OpenTransaction): Promise<void> {
+    const { phase, accepted } = open;
     if (!accepted) {
       this.#end(open);
       return;
@@ -402,7 +420,8 @@ export abstract class BaseStorage implements Storage {
     suspend: async (transaction) => this.#suspend(this.#require(transaction, 'voted', 'suspend')),
     resolve: (commitId, happened) => this.#resolve(commitId, happened),
     forget: async (commitId) => {
-      this.requireOpen('forget');
+      this.#requireWritable('forget');
+      requireCommitId(commitId);
       this.#backend?.forget(commitId);
     },
   };
@@ -426,6 +445,7 @@ export abstract class BaseStorage implements Storage {
 
   async #resolve(commitId: Uint8Array, happened: boolean): Promise<Tid | undefined> {
     this.#requireWritable('resolve');
+    requireCommitId(commitId);
     // One who was lost may have left it voted.
     const voted = this.#withCommitId(commitId);
     if (voted?.phase === 'voted') this.#suspend(voted);
@@ -449,11 +469,14 @@ export abstract class BaseStorage implements Storage {
 
   async outcome(commitId: Uint8Array): Promise<Tid | undefined> {
     this.requireOpen('outcome');
+    requireCommitId(commitId);
     for (;;) {
       const open = this.#withCommitId(commitId);
-      if (!open || open.phase === 'open') break;
+      if (!open) break;
+      // Invariant: who was told that it did not happen relies on it. One that is open may still be committed, and elsewhere be taken back.
+      if (open.phase === 'open') this.#denied.add(open.transaction);
       // Where it failed to finish, the answer is certain once nothing is left of it.
-      if (open.phase === 'failed') await this.tpcAbort(open.transaction);
+      if (open.phase === 'open' || open.phase === 'failed') await this.tpcAbort(open.transaction);
       else await (open.phase === 'voted' ? open.ended?.promise : open.decided);
     }
     const doubt = this.#commits.doubts.get(commitId);
@@ -513,7 +536,9 @@ export abstract class BaseStorage implements Storage {
     const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
     // What was superseded longer ago is no longer kept for anybody: a transaction that is never ended would hold back all packs.
     const keptSince = Math.max(0, Math.floor((this.clock.now() - SNAPSHOT_AGE_MAX_MS) * 1000));
-    const before = Math.min(options.before, Math.max(this.#snapshots.oldest(), keptSince)) as Tid;
+    const snapshots = Math.max(this.#snapshots.oldest(), keptSince);
+    // What is yet to be written is not to be taken for what was packed away.
+    const before = Math.min(toTid(options.before), this.lastTransaction() + 1, snapshots) as Tid;
     const done = this.#pack(backend, { ...options, before, signal });
     this.#packing = { done: done.catch(() => {}), stop };
     try {
@@ -619,10 +644,20 @@ export abstract class BaseStorage implements Storage {
 
   #require(transaction: StorageTransaction, phase: Phase, what: string): OpenTransaction {
     const open = this.#transactions.get(transaction);
-    if (!open) throw new StorageTransactionError(`${what}: this transaction is not under way (tpcBegin comes first)`);
+    if (!open) {
+      this.#refuseDenied(transaction, what);
+      throw new StorageTransactionError(`${what}: this transaction is not under way (tpcBegin comes first)`);
+    }
     if (open.phase !== phase) {
       throw new StorageTransactionError(`${what}: this transaction is ${open.phase}, and has to be ${phase} for that`);
     }
     return open;
+  }
+
+  #refuseDenied(transaction: StorageTransaction, what: string): void {
+    if (!this.#denied.has(transaction)) return;
+    throw new StorageTransactionError(
+      `${what}: too late: somebody has asked what became of this transaction, and was told that it did not happen`,
+    );
   }
 }

@@ -1,7 +1,8 @@
 import { type Clock, type Deferred, deferred, Logger, nextTurn } from '../../base/index.js';
 import { ConflictError, ReadConflictError, StorageError } from '../errors.js';
-import { nextTid, type Oid, type Tid, ZERO_TID } from '../ids.js';
+import { type Oid, type Tid, ZERO_TID } from '../ids.js';
 import { DoubtTable } from './doubt-table.js';
+import { nextTid } from './next-ids.js';
 import type { CommitOutcome, ConflictResolver, Decider, StorageTransaction } from './storage.js';
 import { REMOVED, type UndoableRecord, undoRecords } from './undo.js';
 

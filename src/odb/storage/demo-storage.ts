@@ -1,6 +1,7 @@
 import { systemRandom, toHex } from '../../base/index.js';
 import { POSKeyError, ReadConflictError, StorageError, UndoError } from '../errors.js';
-import { MAX_TID, type Oid, type Tid, ZERO_TID } from '../ids.js';
+import { MAX_TID, type Oid, type Tid, toOid, toTid, ZERO_TID } from '../ids.js';
+import { toCount } from './arguments.js';
 import { BaseStorage, type BaseStorageOptions } from './base-storage.js';
 import { type BlobInfo, blobOf } from './blob/blob-info.js';
 import type { PlacedBlob } from './blob/blob-store.js';
@@ -154,7 +155,7 @@ export class DemoStorage extends BaseStorage {
 
   loadBefore(oid: Oid, before: Tid): Revision | undefined {
     this.requireOpen('load');
-    const revision = this.#revisionAt(oid, before);
+    const revision = this.#revisionAt(toOid(oid), toTid(before));
     if (revision) return present(oid, revision);
     // It is there, but was not yet; or it is not there at all.
     if (this.#revisionAt(oid, MAX_TID)) return undefined;
@@ -205,8 +206,8 @@ export class DemoStorage extends BaseStorage {
 
   loadSerial(oid: Oid, tid: Tid): Uint8Array {
     this.requireOpen('loadSerial');
-    if (tid > this.#lastTid) throw new POSKeyError(oid, `there is no transaction ${tid}`);
-    return this.#sideOf(tid).loadSerial(oid, tid);
+    if (toTid(tid) > this.#lastTid) throw new POSKeyError(oid, `there is no transaction ${tid}`);
+    return this.#sideOf(tid).loadSerial(toOid(oid), tid);
   }
 
   /** Those of the base can be read also where the changes take none. */
@@ -245,6 +246,8 @@ export class DemoStorage extends BaseStorage {
 
   async history(oid: Oid, size = 1): Promise<HistoryEntry[]> {
     this.requireOpen('history');
+    toOid(oid);
+    toCount(size);
     const last = this.#lastTid;
     const own = await historyUpTo(this.changes, oid, size, last);
     const entries = own.length < size ? [...own, ...(await historyUpTo(this.base, oid, size, this.#baseTid))] : own;
@@ -255,7 +258,8 @@ export class DemoStorage extends BaseStorage {
   /** Those of the base can be undone too. */
   async undoLog({ before = MAX_TID, size = 20 } = {}): Promise<UndoLogEntry[]> {
     this.requireOpen('undoLog');
-    const end = Math.min(before, this.#lastTid + 1) as Tid;
+    const end = Math.min(toTid(before), this.#lastTid + 1) as Tid;
+    toCount(size);
     const own = await this.changes.undoLog({ before: end, size });
     if (own.length >= size) return own;
     const atBase = Math.min(end, this.#baseTid + 1) as Tid;
@@ -263,7 +267,7 @@ export class DemoStorage extends BaseStorage {
   }
 
   iterate(from: Tid = ZERO_TID, to: Tid = MAX_TID): AsyncGenerator<TransactionRecord> {
-    return this.#transactions(from, Math.min(to, this.#lastTid) as Tid);
+    return this.#transactions(toTid(from), Math.min(toTid(to), this.#lastTid) as Tid);
   }
 
   async *#transactions(from: Tid, end: Tid): AsyncGenerator<TransactionRecord> {

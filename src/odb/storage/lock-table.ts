@@ -1,5 +1,9 @@
-import { type Deferred, deferred } from '../../base/index.js';
+import { type Deferred, deferred, Logger } from '../../base/index.js';
+import { StorageError } from '../errors.js';
+import { requireLockName } from './arguments.js';
 import type { StorageLocks } from './storage.js';
+
+const logger = new Logger('holdfast.storage');
 
 /** The locks of one session, given up with it. */
 export interface LockSession extends StorageLocks {
@@ -72,6 +76,11 @@ export class LockTable {
     lock.holder = next.session;
     next.session.held.add(name);
     next.granted.resolve();
+    // Who holds it may take it again: whatever else the session waits for it, it has.
+    for (const other of lock.waits.filter((wait) => wait.session === next.session)) {
+      lock.waits.splice(lock.waits.indexOf(other), 1);
+      other.granted.resolve();
+    }
   }
 
   /** For {@link Session}. */
@@ -102,7 +111,16 @@ export class LockTable {
     }
     const fallen = [...session.held];
     for (const name of fallen) this.unlock(name, session);
-    for (const name of fallen) for (const call of [...(this.#watches.get(name) ?? [])]) call();
+    for (const name of fallen) for (const call of [...(this.#watches.get(name) ?? [])]) tellOfFall(name, call);
+  }
+}
+
+/** Tells one who watches a lock. Where that fails, it keeps neither others from being told nor the session from its end. */
+export function tellOfFall(name: string, call: () => void): void {
+  try {
+    call();
+  } catch (error) {
+    logger.error(`one who watches the lock '${name}' failed to take note of its fall`, error);
   }
 }
 
@@ -118,19 +136,25 @@ class Session implements LockSession {
   }
 
   async tryLock(name: string): Promise<boolean> {
-    return !this.#closed && this.#table.tryLock(name, this);
+    requireLockName(name);
+    this.#refuseClosed();
+    return this.#table.tryLock(name, this);
   }
 
   async lock(name: string, options: { signal?: AbortSignal } = {}): Promise<void> {
-    if (this.#closed) throw new Error('the session of this lock has ended');
+    requireLockName(name);
+    this.#refuseClosed();
     await this.#table.lock(name, this, options.signal);
   }
 
   async unlock(name: string): Promise<void> {
+    requireLockName(name);
     this.#table.unlock(name, this);
   }
 
   watch(name: string, fn: () => void): () => void {
+    requireLockName(name);
+    this.#refuseClosed();
     const unwatch = this.#table.watch(name, fn);
     this.#unwatch.add(unwatch);
     return () => {
@@ -143,6 +167,14 @@ class Session implements LockSession {
     if (this.#closed) return;
     this.#closed = true;
     for (const unwatch of this.#unwatch) unwatch();
-    this.#table.end(this, new Error('the session of this lock has ended'));
+    this.#table.end(this, ended());
   }
+
+  #refuseClosed(): void {
+    if (this.#closed) throw ended();
+  }
+}
+
+function ended(): StorageError {
+  return new StorageError('the session of these locks has ended');
 }

@@ -1,12 +1,14 @@
 import { join } from 'node:path';
 import { nextTurn, systemRandom, toHex } from '../../base/index.js';
 import { POSKeyError } from '../errors.js';
-import { MAX_TID, type Oid, ROOT_OID, type Tid, ZERO_TID } from '../ids.js';
+import { MAX_TID, type Oid, ROOT_OID, type Tid, toOid, toTid, ZERO_TID } from '../ids.js';
+import { toCount } from './arguments.js';
 import { BaseStorage, type BaseStorageOptions } from './base-storage.js';
 import { BlobStore } from './blob/blob-store.js';
 import type { StorageBlobs } from './blob/storage-blobs.js';
 import { TemporaryFolder } from './blob/temporary-folder.js';
 import type { AcceptedTransaction } from './commit-coordinator.js';
+import { nextOid } from './next-ids.js';
 import type { PackBackend, WalkedObject } from './pack/pack.js';
 import type { HistoryEntry, Revision, StorageSupports, TransactionRecord, UndoLogEntry } from './storage.js';
 import { dataOrNone, present, REMOVED, trimmedAway, type UndoableRecord } from './undo.js';
@@ -88,7 +90,7 @@ export class MemoryStorage extends BaseStorage {
 
   #of(oid: Oid): MemoryRevision[] {
     this.requireOpen('load');
-    const revisions = this.#revisions.get(oid);
+    const revisions = this.#revisions.get(toOid(oid));
     if (!revisions) throw new POSKeyError(oid);
     return revisions;
   }
@@ -100,6 +102,7 @@ export class MemoryStorage extends BaseStorage {
 
   loadBefore(oid: Oid, before: Tid): Revision | undefined {
     const revisions = this.#of(oid);
+    toTid(before);
     let low = 0;
     let high = revisions.length;
     while (low < high) {
@@ -114,7 +117,7 @@ export class MemoryStorage extends BaseStorage {
   }
 
   loadSerial(oid: Oid, tid: Tid): Uint8Array {
-    const found = this.#of(oid).find((revision) => revision.tid === tid);
+    const found = this.#of(oid).find((revision) => revision.tid === toTid(tid));
     if (!found) throw new POSKeyError(oid, `it has no revision ${tid}`);
     return present(oid, found).data;
   }
@@ -131,7 +134,7 @@ export class MemoryStorage extends BaseStorage {
     return this.#of(oid)
       .slice()
       .reverse()
-      .slice(0, size)
+      .slice(0, toCount(size))
       .map(({ tid, data }) => {
         const accepted = this.#transactions.find((each) => each.tid === tid) as AcceptedTransaction;
         const { user, description, extension } = accepted.transaction;
@@ -141,15 +144,16 @@ export class MemoryStorage extends BaseStorage {
 
   async undoLog({ before = MAX_TID, size = 20 } = {}): Promise<UndoLogEntry[]> {
     this.requireOpen('undoLog');
+    toTid(before);
     return this.#transactions
       .filter(({ tid }) => tid < before && tid >= this.#trimmedTid)
       .reverse()
-      .slice(0, size)
+      .slice(0, toCount(size))
       .map(({ tid, transaction: { user, description, extension } }) => ({ tid, user, description, extension }));
   }
 
   iterate(from: Tid = ZERO_TID, to: Tid = MAX_TID): AsyncGenerator<TransactionRecord> {
-    return this.#transactionsFrom(from, Math.min(to, this.lastTransaction()) as Tid);
+    return this.#transactionsFrom(toTid(from), Math.min(toTid(to), this.lastTransaction()) as Tid);
   }
 
   async *#transactionsFrom(from: Tid, to: Tid): AsyncGenerator<TransactionRecord> {
@@ -226,8 +230,9 @@ export class MemoryStorage extends BaseStorage {
   }
 
   protected override nextOid(above: Oid): Oid {
-    this.#lastOid = Math.max(this.#lastOid, above) + 1;
-    return this.#lastOid as Oid;
+    const oid = nextOid(Math.max(this.#lastOid, above));
+    this.#lastOid = oid;
+    return oid;
   }
 
   protected override get blobs(): StorageBlobs | undefined {

@@ -21,6 +21,9 @@ import type { Problem, VerifyOptions } from './verify.js';
  * 6. **Blobs.** The record of a blob (`blobOf` tells it from others) names its content, which is a file: there, whole and never changed,
  *    for as long as any revision names it. Contents are asked for by promises, since a client may have to fetch them.
  *
+ * Arguments that are none (a fraction as an oid, no bytes as a record) are refused with a TypeError or RangeError whose code begins with
+ * `ARG_`, and change nothing.
+ *
  * `load*`, `newOid`, `lastTransaction` and `poll` are synchronous; building a transaction (`tpcBegin`, `store`,
  * `checkCurrentSerial`) is too, since it only collects; what decides or waits returns a promise.
  */
@@ -73,12 +76,15 @@ export interface Storage {
   /** Registers for what is published from now on. Returns the function that ends it. */
   subscribe(listener: InvalidationListener, options?: SubscribeOptions): () => void;
 
-  /** An oid that nobody has, above `above` where that is given. @throws ReadOnlyError. ClientDisconnected. */
+  /** An oid that nobody has, above `above` where that is given. @throws ReadOnlyError. ClientDisconnected. StorageError when none is left. */
   newOid(above?: Oid): Oid;
   /** No oid above this one was ever given out or stored; may be more than that. */
   readonly highestOid: Oid;
 
-  /** Opens a transaction of this storage. Any number may be open side by side. @throws StorageTransactionError if it is open already. ReadOnlyError. */
+  /**
+   * Opens a transaction of this storage. Any number may be open side by side.
+   * @throws StorageTransactionError if it is open already. ReadOnlyError.
+   */
   tpcBegin(transaction: StorageTransaction): void;
   /**
    * Adds a record to an open transaction. `serial` is the revision that it is based on, `ZERO_TID` for a new object.
@@ -123,7 +129,7 @@ export interface Storage {
   tpcFinish(transaction: StorageTransaction): Promise<Tid>;
   /**
    * Forgets the transaction, in whatever phase; one that is not open is ignored.
-   * @throws StorageError after a `tpcFinish` that failed, where it cannot be made certain that nothing of it will be found at the next
+   * @throws StorageTransactionError while a commit, a vote or a finish of it is under way. StorageError after a `tpcFinish` that failed, where it cannot be made certain that nothing of it will be found at the next
    * open.
    */
   tpcAbort(transaction: StorageTransaction): Promise<void>;
@@ -145,7 +151,8 @@ export interface Storage {
 
   /**
    * What became of a commit: its tid, or `undefined` when it did not happen and never will. Is known for an hour; for a transaction of
-   * several storages that this one decided, until it is told to forget it. Waits for a commit that is under way.
+   * several storages that this one decided, until it is told to forget it. Waits for a commit that is under way; a transaction that is
+   * open, and neither committed nor voted yet, cannot be any more.
    * @throws TransactionInDoubtError when another storage has to be asked.
    */
   outcome(commitId: Uint8Array): Promise<Tid | undefined>;
@@ -354,11 +361,16 @@ export interface SubscribeOptions {
 export interface StorageLocks {
   /** Takes the lock if it is free; resolves to whether it was. */
   tryLock(name: string): Promise<boolean>;
-  /** Waits for the lock, in order. Rejects with the signal's reason when `signal` aborts. */
+  /**
+   * Waits for the lock, in order; a session that holds it need not wait. Rejects with the signal's reason when `signal` aborts, with
+   * StorageError when the session ends.
+   */
   lock(name: string, options?: { signal?: AbortSignal }): Promise<void>;
   /** Gives the lock up; ignored when this session does not hold it. */
   unlock(name: string): Promise<void>;
-  /** Calls `fn` each time a session ends that holds the lock. Returns the function that ends the watch. */
+  /**
+   * Calls `fn` each time a session ends that holds the lock; what it throws is logged. Returns the function that ends the watch.
+   */
   watch(name: string, fn: () => void): () => void;
 }
 

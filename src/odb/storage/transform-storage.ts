@@ -1,6 +1,7 @@
 import type { Clock } from '../../base/index.js';
 import { CorruptionError } from '../errors.js';
 import type { Oid, Tid } from '../ids.js';
+import { requireStore } from './arguments.js';
 import { type BlobInfo, blobOf } from './blob/blob-info.js';
 import { hostStorage, type StorageHosting } from './hosting.js';
 import type { LockSession } from './lock-table.js';
@@ -135,6 +136,7 @@ export class TransformStorage implements Storage {
   }
 
   store(transaction: StorageTransaction, oid: Oid, serial: Tid, data: Uint8Array): void {
+    requireStore(oid, serial, data);
     this.#storage.store(transaction, oid, serial, this.#encode(data));
   }
 

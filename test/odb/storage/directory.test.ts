@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 import { FormatVersionError, NotADatabaseError, StorageLockedError } from 'holdfast/odb';
 import { type LogRecord, type LogSink, setLogSink } from '#src/base/index.js';
+import { make } from '#src/conformance/commits.js';
 import { LevelStorage } from '#src/odb/storage/level/level-storage.js';
 
 let folder: string;
@@ -138,6 +139,17 @@ test('a directory and its parents are made', async () => {
   path = join(folder, 'a', 'b', 'test.fs');
   await (await LevelStorage.open(path)).close();
   assert.ok(readdirSync(path).includes('holdfast.json'));
+});
+
+test('what is opened to be read only keeps the mark of its last commit, though it were to be written without waiting', async () => {
+  let storage = await LevelStorage.open(path);
+  await make(storage, ['x']);
+  await storage.close();
+  const mark = readFileSync(join(path, 'last-commit'));
+  assert.ok(mark.length > 0);
+  storage = await LevelStorage.open(path, { readOnly: true, durable: false });
+  await storage.close();
+  assert.deepEqual(readFileSync(join(path, 'last-commit')), mark);
 });
 
 test('a last transaction in the future is told: an hour ahead as critical, a quarter of one as a warning', async () => {

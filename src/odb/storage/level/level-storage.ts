@@ -9,13 +9,15 @@ import {
   systemRandom,
 } from '../../../base/index.js';
 import { CorruptionError, POSKeyError, StorageError } from '../../errors.js';
-import { MAX_TID, type Oid, type Tid, tidFromDate, ZERO_TID } from '../../ids.js';
+import { MAX_TID, type Oid, type Tid, tidFromDate, toOid, toTid, ZERO_TID } from '../../ids.js';
 import { OID_BLOCK_COUNT, OUTCOME_AGE_MAX_MS, SNAPSHOT_AGE_MAX_MS } from '../../limits.js';
+import { toCount } from '../arguments.js';
 import { BaseStorage, type BaseStorageOptions } from '../base-storage.js';
 import { type BlobInfo, contentIds } from '../blob/blob-info.js';
 import { BlobStore, type PlacedBlob } from '../blob/blob-store.js';
 import type { StorageBlobs } from '../blob/storage-blobs.js';
 import type { AcceptedTransaction } from '../commit-coordinator.js';
+import { nextOid } from '../next-ids.js';
 import type { PackBackend } from '../pack/pack.js';
 import type {
   DataRecord,
@@ -80,6 +82,8 @@ export interface LevelStorageOptions extends BaseStorageOptions {
 }
 
 const DEFAULT_BATCH_SIZE = '8MB';
+/** LevelDB's binding takes more than this for something else. */
+const LIMIT_MAX = 0x7fff_ffff;
 
 const DEFAULT_HISTORY: Duration = { days: 7 };
 const FUTURE_WARNING_MS = 15 * 60_000;
@@ -172,7 +176,7 @@ export class LevelStorage extends BaseStorage {
         lastCommit: lastCommit.read(),
         random: options.random ?? systemRandom,
       });
-      if (options.durable === false) lastCommit.clear();
+      if (options.durable === false && !isReadOnly) lastCommit.clear();
       if (directory.isNew) directory.mark();
       return new LevelStorage({ directory, level, lastCommit, oids, blobStore, ...recovered }, options);
     } catch (error) {
@@ -263,15 +267,15 @@ export class LevelStorage extends BaseStorage {
     this.requireOpen('load');
     const last = this.#lastTid;
     // What was written may not be published yet.
-    const revision = this.#reader.loadBefore(oid, before > last ? ((last + 1) as Tid) : before);
+    const revision = this.#reader.loadBefore(toOid(oid), toTid(before) > last ? ((last + 1) as Tid) : before);
     if (revision?.endTid === undefined || revision.endTid <= last) return revision;
     return { data: revision.data, tid: revision.tid, endTid: undefined };
   }
 
   loadSerial(oid: Oid, tid: Tid): Uint8Array {
     this.requireOpen('loadSerial');
-    if (tid > this.#lastTid) throw new POSKeyError(oid, `there is no transaction ${tid}`);
-    return this.#reader.loadSerial(oid, tid);
+    if (toTid(tid) > this.#lastTid) throw new POSKeyError(oid, `there is no transaction ${tid}`);
+    return this.#reader.loadSerial(toOid(oid), tid);
   }
 
   lastTransaction(): Tid {
@@ -299,8 +303,9 @@ export class LevelStorage extends BaseStorage {
 
   async history(oid: Oid, size = 1): Promise<HistoryEntry[]> {
     this.requireOpen('history');
+    toCount(size);
     const entries: HistoryEntry[] = [];
-    let revision: StoredRevision | undefined = this.#reader.current(oid);
+    let revision: StoredRevision | undefined = this.#reader.current(toOid(oid));
     if (!revision) throw new POSKeyError(oid);
     // One that is written but not yet published does not count.
     while (revision && (entries.length < size || entries.length === 0)) {
@@ -333,9 +338,10 @@ export class LevelStorage extends BaseStorage {
 
   async undoLog({ before = MAX_TID, size = 20 } = {}): Promise<UndoLogEntry[]> {
     this.requireOpen('undoLog');
-    const end = Math.min(before, this.#lastTid + 1) as Tid;
+    const end = Math.min(toTid(before), this.#lastTid + 1) as Tid;
+    const limit = Math.min(toCount(size), LIMIT_MAX);
     const entries: UndoLogEntry[] = [];
-    const range = { gt: transactionKey(this.#reader.trimmedTid), lt: transactionKey(end), reverse: true, limit: size };
+    const range = { gt: transactionKey(this.#reader.trimmedTid), lt: transactionKey(end), reverse: true, limit };
     for await (const [key, value] of this.#entries(range)) {
       const { tid, user, description, extension } = decodeTransaction(tidOfKey(key), value);
       entries.push({ tid, user, description, extension });
@@ -344,7 +350,7 @@ export class LevelStorage extends BaseStorage {
   }
 
   iterate(from: Tid = ZERO_TID, to: Tid = MAX_TID): AsyncGenerator<TransactionRecord> {
-    return this.#transactions(from, Math.min(to, this.#lastTid) as Tid);
+    return this.#transactions(toTid(from), Math.min(toTid(to), this.#lastTid) as Tid);
   }
 
   async *#transactions(from: Tid, end: Tid): AsyncGenerator<TransactionRecord> {
@@ -392,9 +398,12 @@ export class LevelStorage extends BaseStorage {
   }
 
   protected override nextOid(above: Oid): Oid {
-    if (above > this.#lastOid) this.#lastOid = above;
-    if (this.#lastOid >= this.#reservedOid) this.#reserveOids(this.#lastOid + OID_BLOCK_COUNT);
-    return ++this.#lastOid as Oid;
+    const oid = nextOid(Math.max(this.#lastOid, above));
+    if (oid > this.#reservedOid) {
+      this.#reserveOids(Math.min(oid - 1 + OID_BLOCK_COUNT, Number.MAX_SAFE_INTEGER));
+    }
+    this.#lastOid = oid;
+    return oid;
   }
 
   #reserveOids(until: number): void {
