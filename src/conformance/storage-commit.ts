@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict';
 import {
   ConflictError,
+  MAX_TID,
   type Oid,
   POSKeyError,
   ROOT_OID,
   StorageError,
   type StorageTransaction,
   StorageTransactionError,
+  strongReferences,
   type Tid,
   ZERO_TID,
 } from '../odb/index.js';
@@ -74,7 +76,8 @@ export function testCommits(suite: StorageSuite): void {
     assert.throws(() => storage.loadSerial(a, removed.tid), gone);
     assert.throws(() => storage.load(NOWHERE), having(POSKeyError, { oid: NOWHERE, removedBy: undefined }));
     assert.equal(text(storage.load(b).data), 'two');
-    await assert.rejects(commit(storage, [[a, tid, 'late']]), ConflictError);
+    for (const late of ['late', '']) await assert.rejects(commit(storage, [[a, tid, late]]), ConflictError);
+    assert.equal(text(storage.loadBefore(a, removed.tid)?.data as Uint8Array), 'one');
     const { tid: again } = await commit(storage, [[a, removed.tid, 'again']]);
     assert.deepEqual([text(storage.load(a).data), storage.load(a).tid], ['again', again]);
   });
@@ -406,14 +409,45 @@ export function testCommits(suite: StorageSuite): void {
 
   group.test('what is closed answers nothing, and may be closed again', [], async ({ storage }) => {
     const { oids, tid } = await make(storage, ['x']);
-    const transaction = begin(storage, []);
+    const [oid] = oids as [Oid];
+    const [open, voted] = [begin(storage, []), begin(storage, [[oid, tid, 'voted']])];
+    await storage.tpcVote(voted);
+    // What was read once may be at hand still.
+    const read = [() => storage.load(oid), () => storage.loadBefore(oid, MAX_TID), () => storage.loadSerial(oid, tid)];
+    for (const each of read) each();
+    const begun = storage.iterate();
+    await Promise.all([storage.close(), storage.close()]);
     await storage.close();
-    await storage.close();
-    assert.throws(() => storage.loadSerial(oids[0] as Oid, (tid - 1) as Tid), StorageError);
+    for (const each of read) assert.throws(each, StorageError);
+    assert.throws(() => storage.load(NOWHERE), StorageError);
     assert.throws(() => storage.newOid(), StorageError);
     assert.throws(() => storage.tpcBegin(newTransaction()), StorageError);
-    await assert.rejects(storage.commit(transaction), StorageError);
-    await assert.rejects(storage.outcome(transaction.commitId), StorageError);
+    assert.throws(() => storage.attach(), StorageError);
+    const drain = async (all: AsyncIterable<unknown>) => {
+      for await (const each of all) assert.fail(`told of ${String(each)}`);
+    };
+    const calls: Record<string, Promise<unknown>> = {
+      commit: storage.commit(open),
+      tpcFinish: storage.tpcFinish(voted),
+      outcome: storage.outcome(open.commitId),
+      history: storage.history(oid),
+      undoLog: storage.undoLog(),
+      iterate: drain(storage.iterate()),
+      'iterate, asked before': drain(begun),
+      verify: drain(storage.verify({ references: () => [] })),
+      pack: storage.pack({ before: tid, references: strongReferences }),
+      doubts: storage.doubts.list(),
+      resolve: storage.doubts.resolve(voted.commitId, true),
+      forget: storage.doubts.forget(voted.commitId),
+      loadBlob: storage.loadBlob(oid, { id: '0'.repeat(32), size: 1, crc: 0 }),
+    };
+    for (const [name, call] of Object.entries(calls)) await assert.rejects(call, StorageError, name);
+    for (const each of [open, voted, newTransaction()]) await storage.tpcAbort(each);
+    assert.equal(storage.lastTransaction(), tid);
+    storage.subscribe({ invalidate: () => undefined, invalidateAll: () => undefined })();
+    storage.keepSnapshots(() => undefined)();
+    assert.equal(typeof storage.size, 'number');
+    assert.equal(typeof storage.length, 'number');
   });
 
   group.test('tids rise even when the clock steps back or stands still', ['clock'], async () => {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import {
   DB,
   type Oid,
+  type PackProgress,
   PersistentMapping,
   POSKeyError,
   type Storage,
@@ -9,8 +10,10 @@ import {
   strongReferences,
   type Tid,
   TransactionManager,
+  UndoError,
+  ZERO_TID,
 } from '../odb/index.js';
-import { transactions } from './commits.js';
+import { begin, transactions } from './commits.js';
 import { Group, type StorageSuite, type Subject } from './subject.js';
 
 type Node = PersistentMapping<unknown>;
@@ -355,6 +358,82 @@ export function testPack(suite: StorageSuite): void {
     for (let i = 1; i < 3000; i += 2) assert.equal((site.root.get(`${i}`) as Node).get('value'), i);
   });
 
+  group.test('what was superseded since the time can be given back by an undo', ['pack', 'undo'], async (subject) => {
+    const { storage } = subject;
+    const site = await Site.open(storage);
+    const a = node(1);
+    const made = await site.commit((root) => root.set('a', a));
+    const changed = await site.commit(() => a.set('value', 2));
+    const undone = await site.db.transaction(() => site.db.undo(changed)).then(() => site.db.lastTransaction());
+    const other = await site.commit((root) => root.set('other', node('other')));
+    await storage.pack({ before: undone, references: strongReferences });
+    const valueOfA = () => {
+      site.manager.begin();
+      return (site.root.get('a') as Node).get('value');
+    };
+    assert.equal(valueOfA(), 1);
+    // What the first undo had superseded was current until then.
+    await site.db.transaction(() => site.db.undo(undone));
+    assert.equal(valueOfA(), 2);
+    await site.db.transaction(() => site.db.undo(other));
+    assert.equal(valueOfA(), 2);
+    assert.equal(site.root.has('other'), false);
+    // What that one superseded is gone.
+    await assert.rejects(
+      site.db.transaction(() => site.db.undo(changed)),
+      UndoError,
+    );
+    await assert.rejects(
+      site.db.transaction(() => site.db.undo(made)),
+      UndoError,
+    );
+    assert.equal(valueOfA(), 2);
+  });
+
+  group.test('transactions that are told of meanwhile are told to the end', ['pack'], async (subject) => {
+    const { storage } = subject;
+    const site = await Site.open(storage);
+    const a = node(0);
+    await site.commit((root) => root.set('a', a).set('gone', node('gone')));
+    for (let i = 1; i <= 20; i++) await site.commit(() => a.set('value', i));
+    await site.commit((root) => root.delete('gone'));
+    const last = storage.lastTransaction();
+    const told = storage.iterate()[Symbol.asyncIterator]();
+    const first = await told.next();
+    assert.equal(first.done, false);
+    await site.db.pack();
+    const tids: Tid[] = [];
+    for await (const { tid, records } of { [Symbol.asyncIterator]: () => told }) {
+      tids.push(tid);
+      for (const record of records) assert.equal(record.tid, tid);
+    }
+    assert.equal(tids.at(-1), last);
+    assert.deepEqual(
+      tids,
+      [...new Set(tids)].sort((x, y) => x - y),
+    );
+  });
+
+  group.test(
+    'one that waits for the end of a vote can be stopped, and holds up no close',
+    ['pack'],
+    async (subject) => {
+      const { storage } = subject;
+      const site = await Site.open(storage);
+      const tid = await site.commit((root) => root.set('a', node('a')));
+      const voted = begin(storage, [[storage.newOid(), ZERO_TID, storage.load(0 as Oid).data]]);
+      await storage.tpcVote(voted);
+      const stop = new AbortController();
+      const options = { before: tid, references: strongReferences };
+      const stopped = assert.rejects(storage.pack({ ...options, signal: stop.signal }), RangeError);
+      stop.abort(new RangeError('enough'));
+      await stopped;
+      const closed = assert.rejects(storage.pack(options), StorageError);
+      await storage.close();
+      await closed;
+    },
+  );
+
   group.test('beside those who write, nothing that is reached is lost', ['pack'], async (subject) => {
     const { storage } = subject;
     const site = await Site.open(storage);
@@ -420,4 +499,47 @@ export function testPack(suite: StorageSuite): void {
     await again.commit((root) => root.set('young', young));
     assert.ok((young._p_oid as Oid) > goneOid, 'an oid that was packed away is not given again');
   });
+
+  // Who owns the data packs them: others are not told how far it is, and it goes on without them.
+  if (suite.supports.clients === true) return;
+  for (const phase of ['trim', 'mark', 'sweep'] as const) {
+    group.test(
+      `stopped at the first word of its ${phase}, it has dropped nothing but garbage; the next finds the rest`,
+      ['pack'],
+      async (subject) => {
+        const { storage } = subject;
+        const site = await Site.open(storage);
+        const kept = node('kept').set('child', node('child'));
+        const gone = node('gone').set('child', node('child'));
+        await site.commit((root) => root.set('kept', kept).set('gone', gone));
+        await site.commit((root) => root.delete('gone'));
+        const before = (storage.lastTransaction() + 1) as Tid;
+        const stop = new AbortController();
+        const told: string[] = [];
+        let objects = 0;
+        const onProgress = (progress: PackProgress) => {
+          assert.ok(progress.phase !== told.at(-1) || progress.objects >= objects, 'it counts up');
+          objects = progress.objects;
+          told.push(progress.phase);
+          if (progress.phase === phase) stop.abort(new RangeError('enough'));
+        };
+        const options = { before, references: strongReferences };
+        await assert.rejects(storage.pack({ ...options, onProgress, signal: stop.signal }), RangeError);
+        assert.equal(told.at(-1), phase);
+        const whole = () => {
+          site.manager.begin();
+          assert.equal(((site.root.get('kept') as Node).get('child') as Node).get('value'), 'child');
+        };
+        whole();
+        await site.commit((root) => root.set('more', node('more')));
+        const phases = new Set<string>();
+        await storage.pack({ ...options, onProgress: (progress) => phases.add(progress.phase) });
+        assert.deepEqual([...phases], ['trim', 'mark', 'sweep']);
+        whole();
+        for (const each of [gone, gone.get('child') as Node]) {
+          assert.throws(() => storage.load(each._p_oid as Oid), POSKeyError);
+        }
+      },
+    );
+  }
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { MAX_TID, type Oid, POSKeyError, type Tid, ZERO_TID } from '../odb/index.js';
-import { commit, make, text, transactions } from './commits.js';
+import { begin, commit, finish, make, newTransaction, text, transactions } from './commits.js';
 import { Group, type StorageSuite } from './subject.js';
 
 const NOWHERE = 4_000_000_000_000 as Oid;
@@ -32,6 +32,30 @@ export function testRevisions(suite: StorageSuite): void {
       }
       assert.throws(() => storage.loadBefore(NOWHERE, MAX_TID), POSKeyError);
     }
+  });
+
+  group.test('tids that follow each other without a gap are told from each other', ['history'], async ({ storage }) => {
+    const oid = storage.newOid();
+    const first = 1_000_000;
+    for (let i = 0; i < 5; i++) {
+      const transaction = newTransaction({ tid: (first + i) as Tid });
+      await finish(
+        storage,
+        begin(storage, [[oid, i === 0 ? ZERO_TID : ((first + i - 1) as Tid), `${i}`]], transaction),
+      );
+    }
+    await storage.sync();
+    assert.equal(storage.loadBefore(oid, first as Tid), undefined);
+    for (let i = 0; i < 5; i++) {
+      const revision = storage.loadBefore(oid, (first + i + 1) as Tid);
+      const facts = [text(revision?.data as Uint8Array), revision?.tid, revision?.endTid];
+      assert.deepEqual(facts, [`${i}`, first + i, i === 4 ? undefined : first + i + 1]);
+      assert.equal(text(storage.loadSerial(oid, (first + i) as Tid)), `${i}`);
+    }
+    assert.deepEqual(
+      (await transactions(storage, (first + 1) as Tid, (first + 3) as Tid)).map(({ tid }) => tid),
+      [first + 1, first + 2, first + 3],
+    );
   });
 
   group.test('before an object was made there is none, though others were there', [], async ({ storage }) => {

@@ -75,6 +75,23 @@ export function testUndo(suite: StorageSuite): void {
     assert.ok(removed instanceof UndoError);
   });
 
+  group.test('each undo is a revision of its own, which ends with the next', ['undo'], async ({ storage }) => {
+    const { oids, tid } = await make(storage, ['one']);
+    const [oid] = oids as [Oid];
+    const tids = [tid, (await commit(storage, [[oid, tid, 'two']])).tid];
+    for (let i = 0; i < 4; i++) tids.push(await undo(storage, [tids.at(-1) as Tid]));
+    for (const [i, each] of tids.entries()) {
+      const revision = storage.loadBefore(oid, (each + 1) as Tid);
+      const facts = [text(revision?.data as Uint8Array), revision?.tid, revision?.endTid];
+      assert.deepEqual(facts, [i % 2 === 0 ? 'one' : 'two', each, tids[i + 1]]);
+      assert.equal(text(storage.loadSerial(oid, each)), i % 2 === 0 ? 'one' : 'two');
+    }
+    assert.deepEqual(
+      (await storage.history(oid, 10)).map((entry) => entry.tid),
+      [...tids].reverse(),
+    );
+  });
+
   group.test('an undone removal brings the object back', ['undo'], async ({ storage }) => {
     const { oids, tid } = await make(storage, ['here']);
     const removed = await undo(storage, [tid]);

@@ -144,6 +144,7 @@ export class ViewStorage implements Storage {
   }
 
   load(oid: Oid): Revision {
+    this.#refuseClosed();
     toOid(oid);
     if (this.#reader) return this.#mustExist(oid, this.#loadFromReader(oid, (this.lastTransaction() + 1) as Tid));
     if (this.#channel.ring.isCurrent) {
@@ -154,6 +155,7 @@ export class ViewStorage implements Storage {
   }
 
   loadBefore(oid: Oid, before: Tid): Revision | undefined {
+    this.#refuseClosed();
     toOid(oid);
     toTid(before);
     if (this.#reader) return this.#loadFromReader(oid, before);
@@ -166,12 +168,10 @@ export class ViewStorage implements Storage {
   }
 
   loadSerial(oid: Oid, tid: Tid): Uint8Array {
+    this.#refuseClosed();
     toOid(oid);
     toTid(tid);
-    if (this.#reader) {
-      this.#refuseClosed();
-      return this.#reader.loadSerial(oid, tid);
-    }
+    if (this.#reader) return this.#reader.loadSerial(oid, tid);
     const cached = this.#revisions.cachedSerial(oid, tid);
     if (cached) return cached.data;
     return this.#channel.call((id) => pairPacket(Message.loadSerial, id, oid, tid)).subarray(HEADER_BYTES);
@@ -273,7 +273,8 @@ export class ViewStorage implements Storage {
     this.#transactions.store(transaction, oid, serial, data, { info, file });
   }
 
-  loadBlob(oid: Oid, info: BlobInfo): Promise<string> {
+  async loadBlob(oid: Oid, info: BlobInfo): Promise<string> {
+    this.#refuseClosed();
     return this.#blobs.load(oid, info);
   }
 
@@ -348,6 +349,7 @@ export class ViewStorage implements Storage {
   }
 
   async *verify(options: VerifyOptions): AsyncGenerator<Problem> {
+    this.#refuseClosed();
     yield* verifyByReading(this, options);
     yield* doubtProblems(this);
   }
@@ -406,7 +408,6 @@ export class ViewStorage implements Storage {
   }
 
   #loadFromReader(oid: Oid, before: Tid): Revision | undefined {
-    this.#refuseClosed();
     // What the files hold beyond the last published transaction is not to be seen yet.
     const limit = Math.min(before, this.#lastTid + 1) as Tid;
     const revision = (this.#reader as RevisionReader).loadBefore(oid, limit);

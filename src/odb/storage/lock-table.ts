@@ -154,7 +154,6 @@ class Session implements LockSession {
 
   watch(name: string, fn: () => void): () => void {
     requireLockName(name);
-    this.#refuseClosed();
     const unwatch = this.#table.watch(name, fn);
     this.#unwatch.add(unwatch);
     return () => {

@@ -1,5 +1,5 @@
 import type { Clock } from '../../base/index.js';
-import { CorruptionError } from '../errors.js';
+import { CorruptionError, StorageError } from '../errors.js';
 import type { Oid, Tid } from '../ids.js';
 import { requireStore } from './arguments.js';
 import { type BlobInfo, blobOf } from './blob/blob-info.js';
@@ -241,6 +241,7 @@ export class TransformStorage implements Storage {
   }
 
   attach(): StorageAttachment {
+    if (this.#closing) throw new StorageError(`attach: the storage ${this.name} was closed`);
     this.#hosting ??= hostStorage({ storage: this, locks: this.lockSession });
     return this.#hosting.attach();
   }

@@ -149,9 +149,9 @@ export async function* recordProblems(
   return referenced;
 }
 
-/** An error of ours as a problem. @throws the error, if it is another one. */
+/** An error of ours as a problem. @throws the error, if it is another one, or says nothing of the data but that they cannot be had now. */
 export function problemOf(error: unknown, facts: { readonly oid?: Oid; readonly tid?: Tid } = {}): Problem {
-  if (!(error instanceof BaseError)) throw error;
+  if (!(error instanceof BaseError) || error.retry === 'later') throw error;
   return { message: error.message, ...facts };
 }
 

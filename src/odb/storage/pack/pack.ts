@@ -1,4 +1,4 @@
-import { type Clock, nextTurn } from '../../../base/index.js';
+import { type Clock, nextTurn, untilAborted } from '../../../base/index.js';
 import type { Oid, Tid } from '../../ids.js';
 import type { PackOptions } from '../storage.js';
 import { type Graph, Marking } from './marking.js';
@@ -66,16 +66,19 @@ export async function pack(backend: PackBackend, commits: PackCommits, options: 
   };
   const marking = new Marking(graph, commits.former);
   try {
-    await commits.begin(marking);
+    // A vote may hold it up for as long as its owner likes.
+    await untilAborted(commits.begin(marking), signal);
     onProgress?.({ phase: 'trim', objects: 0 });
     await backend.trim(before, signal);
     signal?.throwIfAborted();
+    onProgress?.({ phase: 'mark', objects: marking.markedCount });
     await walk(backend, marking, options);
     while (!marking.step(STEP_OBJECTS)) {
       onProgress?.({ phase: 'mark', objects: marking.markedCount });
       await nextTurn(commits.clock);
       signal?.throwIfAborted();
     }
+    signal?.throwIfAborted();
     let objects = 0;
     const decide = (oid: Oid): boolean => {
       if (marking.isMarked(oid) || marking.isWritten(oid) || !commits.release(oid) || keeps?.(oid)) return false;
