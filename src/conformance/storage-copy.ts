@@ -2,12 +2,14 @@ import assert from 'node:assert/strict';
 import {
   copyTransactions,
   DB,
+  MAX_TID,
   type Oid,
   openStorage,
   PersistentMapping,
   ROOT_OID,
   type Storage,
   StorageError,
+  type StorageTransaction,
   strongReferences,
   type Tid,
   ZERO_TID,
@@ -175,6 +177,28 @@ export function testCopy(suite: StorageSuite): void {
     assert.ok(next > tid);
     assert.notEqual(oids[0], far);
   });
+
+  group.test(
+    'the outcome of what was copied can be asked for as that of others, however old or young its tid is',
+    [],
+    async ({ storage }) => {
+      const oid = storage.newOid();
+      const yearUs = 31_557_600_000_000;
+      const tids = [1, 10 * yearUs, 20 * yearUs, MAX_TID - 100] as Tid[];
+      let serial = ZERO_TID;
+      const restored: StorageTransaction[] = [];
+      for (const tid of tids) {
+        const transaction = newTransaction({ tid });
+        serial = (await finish(storage, begin(storage, [[oid, serial, `${tid}`]], transaction))).tid;
+        restored.push(transaction);
+      }
+      for (const { commitId, tid } of restored) assert.equal(await storage.outcome(commitId), tid);
+      assert.equal(await storage.outcome(newTransaction().commitId), undefined);
+      const late = newTransaction();
+      const { tid } = await finish(storage, begin(storage, [[oid, serial, 'late']], late));
+      assert.equal(await storage.outcome(late.commitId), tid);
+    },
+  );
 
   group.test('what is older than the last transaction is refused, and changes nothing', [], async ({ storage }) => {
     const { oids, tid } = await make(storage, ['one']);

@@ -75,6 +75,29 @@ export function testRaces(suite: StorageSuite): void {
     assert.deepEqual([mine, others], [1, 2]);
   });
 
+  group.test('each subscription ends by itself, and one that fails is in nobody’s way', [], async (subject) => {
+    const { storage } = subject;
+    const [, reader] = (await group.clients(subject, 2)) as [Storage, Storage];
+    let told = 0;
+    const listener: InvalidationListener = { invalidate: () => told++, invalidateAll: () => told++ };
+    const fails = () => {
+      throw new RangeError('it did not take note');
+    };
+    reader.subscribe({ invalidate: fails, invalidateAll: fails });
+    const ends = [reader.subscribe(listener), reader.subscribe(listener)];
+    const { oids, tid } = await make(storage, ['0']);
+    const [oid] = oids as [Oid];
+    await reader.sync();
+    assert.equal(told, 2);
+    assert.equal(reader.lastTransaction(), tid);
+    ends[0]?.();
+    const { tid: second } = await commit(storage, [[oid, tid, '1']]);
+    await reader.sync();
+    assert.equal(told, 3);
+    assert.equal(reader.lastTransaction(), second);
+    assert.equal(text(reader.load(oid).data), '1');
+  });
+
   group.test('after a sync, what anybody has committed can be read', [], async (subject) => {
     const [a, b] = (await group.clients(subject, 2)) as [Storage, Storage];
     const { oids } = await make(a, ['0']);

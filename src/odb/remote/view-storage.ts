@@ -1,4 +1,12 @@
-import { argumentTypeError, type Clock, systemClock, type Timer, untilAborted, writeUint64 } from '../../base/index.js';
+import {
+  argumentTypeError,
+  type Clock,
+  Logger,
+  systemClock,
+  type Timer,
+  untilAborted,
+  writeUint64,
+} from '../../base/index.js';
 import { ClientDisconnected, POSKeyError, ReadOnlyError, StorageError } from '../errors.js';
 import { MAX_TID, type Oid, ROOT_OID, type Tid, toOid, toTid, ZERO_TID } from '../ids.js';
 import { SNAPSHOT_REPORT_MS } from '../limits.js';
@@ -37,6 +45,8 @@ import { ViewOids } from './view-oids.js';
 import type { ViewData } from './view-parts.js';
 import { ViewRevisions } from './view-revisions.js';
 import { ViewTransactions } from './view-transactions.js';
+
+const log = new Logger('holdfast.view');
 
 /** Reads revisions without asking the serving thread, where views can. */
 export interface RevisionReader {
@@ -198,8 +208,13 @@ export class ViewStorage implements Storage {
         if (oids === 'all') this.#revisions.invalidateAll();
         else this.#revisions.invalidate(tid, oids);
         for (const listener of this.#listeners) {
-          if (oids === 'all') listener.invalidateAll(tid);
-          else listener.invalidate(tid, oids);
+          try {
+            if (oids === 'all') listener.invalidateAll(tid);
+            else listener.invalidate(tid, oids);
+          } catch (error) {
+            // What was told is told: the others, and this view, have to know of it all the same.
+            log.critical(`a subscriber of ${this.name} failed to take note of transaction ${tid}`, error);
+          }
         }
         // Ordering: the tid can be seen only after everybody was told what came with it.
         this.#lastTid = tid;

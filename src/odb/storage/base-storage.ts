@@ -103,7 +103,8 @@ export abstract class BaseStorage implements Storage {
   readonly #doubted = new Map<string, Pick<OpenTransaction, 'placed' | 'spill'>>();
   /** Contents whose transactions are durable, and of which that is being noted: nobody but `close` waits. */
   readonly #settling = new Set<Promise<void>>();
-  readonly #listeners = new Set<InvalidationListener>();
+  /** One listener may subscribe twice: each subscription ends by itself. */
+  readonly #listeners = new Map<symbol, InvalidationListener>();
   readonly #lockTable = new LockTable();
   readonly locks: LockSession = this.#lockTable.session();
   #coordinator: CommitCoordinator | undefined;
@@ -146,7 +147,7 @@ export abstract class BaseStorage implements Storage {
   protected announce({ tid, records }: AcceptedTransaction): void {
     if (this.#listeners.size === 0) return;
     const oids = records.map(({ oid }) => oid);
-    for (const listener of this.#listeners) {
+    for (const listener of this.#listeners.values()) {
       try {
         listener.invalidate(tid, oids);
       } catch (error) {
@@ -229,9 +230,10 @@ export abstract class BaseStorage implements Storage {
   }
 
   subscribe(listener: InvalidationListener): () => void {
-    this.#listeners.add(listener);
+    const subscription = Symbol();
+    this.#listeners.set(subscription, listener);
     return () => {
-      this.#listeners.delete(listener);
+      this.#listeners.delete(subscription);
     };
   }
 

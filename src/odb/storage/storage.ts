@@ -338,7 +338,7 @@ export interface DataRecord {
 }
 
 /**
- * Told of what is published. Calls come in tid order, and must not throw. A listener takes note, and begins no transaction: what it is
+ * Told of what is published. Calls come in tid order, and must not throw; what they throw is logged as critical. A listener takes note, and begins no transaction: what it is
  * told of can be read once it has returned.
  */
 export interface InvalidationListener {

@@ -134,6 +134,11 @@ export function commitIdKey(period: number, commitId: Uint8Array): Buffer {
   return key;
 }
 
+/** The period of a key of a commit id. */
+export function periodOfKey(key: Uint8Array): number {
+  return readUint32(key, 1);
+}
+
 /** The key under which the outcome of a commit is found that this database decided, among several. */
 export function decisionKey(commitId: Uint8Array): Buffer {
   return Buffer.concat([Buffer.from([SPACE.decision]), commitId]);

@@ -34,11 +34,14 @@ import type { Problem, VerifyOptions } from '../verify.js';
 import { LAST_COMMIT, machineDisk, OIDS } from './directory.js';
 import type { Disk, EntryRange, HeldDirectory, Level } from './disk.js';
 import {
+  COMMIT_ID_RANGE,
   commitIdKey,
+  commitIdsBefore,
   decisionKey,
   decodeNumbers,
   decodeTransaction,
   periodOf,
+  periodOfKey,
   type StoredRevision,
   tidOfKey,
   transactionKey,
@@ -131,6 +134,7 @@ export class LevelStorage extends BaseStorage {
     this.#writer = new LevelWriter({
       level,
       reader,
+      clock: this.clock,
       directory,
       durable,
       batchBytes: this.#batchBytes,
@@ -287,13 +291,27 @@ export class LevelStorage extends BaseStorage {
     if (decision !== undefined) return this.#publishedTid(decision);
     const since = tidFromDate(new Date(Math.max(0, this.clock.now() - OUTCOME_AGE_MAX_MS)));
     const oldest = Math.min(periodOf(since), periodOf(this.#lastTid));
-    for (let period = periodOf(this.#lastTid); period >= oldest; period--) {
+    // Where a transaction of a time to come was restored, many periods have none.
+    for await (const period of this.#periodsSince(oldest)) {
       const value = this.#getSync(commitIdKey(period, commitId), 'the outcome of a commit');
       if (value !== undefined) return this.#publishedTid(value);
     }
     // Crash: a write whose sync failed may stand in the log, and be found at the next open.
     await this.#writer.settleDoubt();
     return undefined;
+  }
+
+  /** The periods in which there are commit ids, the newest first. */
+  async *#periodsSince(oldest: number): AsyncGenerator<number> {
+    let { lt } = COMMIT_ID_RANGE;
+    for (;;) {
+      const range = { gte: commitIdsBefore(oldest).lt, lt, reverse: true, limit: 1 };
+      const [key] = await this.#level.keys(range).all();
+      if (!key) return;
+      const period = periodOfKey(key);
+      yield period;
+      lt = commitIdsBefore(period).lt;
+    }
   }
 
   #publishedTid(outcome: Buffer): Tid | undefined {

@@ -1,6 +1,6 @@
-import { asBuffer } from '../../../base/index.js';
+import { asBuffer, type Clock } from '../../../base/index.js';
 import { CorruptionError, StorageError } from '../../errors.js';
-import { type Oid, type Tid, ZERO_TID } from '../../ids.js';
+import { type Oid, type Tid, tidFromDate, ZERO_TID } from '../../ids.js';
 import type { AcceptedRecord, AcceptedTransaction } from '../commit-coordinator.js';
 import type { Batch, HeldDirectory, Level } from './disk.js';
 import {
@@ -39,6 +39,7 @@ const NO_SYNC = { sync: false } as const;
 export interface LevelWriterOptions {
   readonly level: Level;
   readonly reader: LevelReader;
+  readonly clock: Clock;
   /** Where it writes to. */
   readonly directory: Pick<HeldDirectory, 'levelFolder' | 'freeBytes' | 'logNumber' | 'memoryBytesMax'>;
   readonly durable: boolean;
@@ -66,6 +67,7 @@ export interface LevelWriterOptions {
 export class LevelWriter {
   readonly #level: Level;
   readonly #reader: LevelReader;
+  readonly #clock: Clock;
   readonly #directory: LevelWriterOptions['directory'];
   readonly #durable: boolean;
   readonly #batchBytes: number;
@@ -89,6 +91,7 @@ export class LevelWriter {
   constructor(options: LevelWriterOptions) {
     this.#level = options.level;
     this.#reader = options.reader;
+    this.#clock = options.clock;
     this.#directory = options.directory;
     this.#durable = options.durable;
     this.#batchBytes = options.batchBytes;
@@ -300,12 +303,18 @@ export class LevelWriter {
       const { commitId, user, description, extension } = transaction;
       const entry = { sequence, tid, previousTid, commitId, user, description, extension, records };
       batch.put(transactionKey(tid, this.#currentKey), encodeTransaction(entry));
-      batch.put(commitIdKey(periodOf(tid), commitId), encodeNumbers([tid]));
+      batch.put(commitIdKey(this.#periodOf(accepted), commitId), encodeNumbers([tid]));
       if (accepted.decider === 'self') batch.put(decisionKey(commitId), encodeNumbers([tid]));
       if (accepted.preparedTid !== undefined) putUnprepared(batch, accepted);
       previousTid = tid;
     }
     return { sequence, tid: previousTid };
+  }
+
+  /** One that was restored is asked for as long as others, however old its tid is. */
+  #periodOf({ tid, transaction }: AcceptedTransaction): number {
+    if (transaction.tid === undefined) return periodOf(tid);
+    return periodOf(Math.max(tid, tidFromDate(new Date(this.#clock.now()))) as Tid);
   }
 
   #putRevision(
