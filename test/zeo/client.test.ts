@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, unlinkSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -242,6 +242,24 @@ test('while the server is away: the cache answers, other reads fail at once, pro
   assert.equal(text(client.load(other).data), 'other');
   assert.equal(client.load(cached).tid, newer);
   assert.notEqual(client.newOid(), other);
+});
+
+test('a client that was away gives no oid that it had fetched before: the server may be one that gives them anew', async () => {
+  const path = join(newFolder(), 'test.fs');
+  let server = await serve({ path });
+  const { address } = server;
+  const client = await connect(address);
+  const first = client.newOid();
+  await server.kill();
+  await until(() => !client.isConnected, 'the loss');
+  // As one that was restored from an older copy.
+  unlinkSync(join(path, 'oids'));
+  server = await serve({ path, address });
+  const other = await connect(address);
+  const others = new Set(Array.from({ length: 50 }, () => other.newOid()));
+  assert.ok(others.has((first + 1) as Oid), 'it gives them anew');
+  await client.sync();
+  for (let i = 0; i < 50; i++) assert.ok(!others.has(client.newOid()));
 });
 
 test('promises wait for the server for a limited time', async () => {
