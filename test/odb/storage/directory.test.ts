@@ -69,6 +69,10 @@ test('a marker that is not ours is refused, and left alone', async () => {
     '[]',
     '{"format":"other","version":1}',
     '{"format":"holdfast","version":"1"}',
+    '{"format":"holdfast","version":0}',
+    '{"format":"holdfast","version":-1}',
+    '{"format":"holdfast","version":1.5}',
+    '{"format":"holdfast","version":null}',
     '\0\xff',
   ]) {
     rmSync(path, { recursive: true, force: true });

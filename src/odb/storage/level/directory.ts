@@ -170,12 +170,13 @@ function checkMarker(real: string): void {
   } catch (error) {
     throw new NotADatabaseError(real, `its ${MARKER} cannot be read (${String(error)})`);
   }
-  if (marker?.format !== 'holdfast' || typeof marker.version !== 'number') {
+  const version = marker?.version;
+  if (marker?.format !== 'holdfast' || !Number.isSafeInteger(version) || (version as number) < 1) {
     throw new NotADatabaseError(real, `its ${MARKER} is not ours`);
   }
-  if (marker.version > FORMAT_VERSION) {
+  if ((version as number) > FORMAT_VERSION) {
     throw new FormatVersionError(
-      `${real} has format version ${marker.version}, this holdfast reads ${FORMAT_VERSION}: use the version that wrote it, or a later one`,
+      `${real} has format version ${version}, this holdfast reads ${FORMAT_VERSION}: use the version that wrote it, or a later one`,
     );
   }
 }
