@@ -1,11 +1,12 @@
 // A process that has a database to itself, and commits until it is killed, by several committers at once; each acknowledged commit is a
-// line of output that is out before the committer goes on.
+// line of output that is out before the committer goes on. A second argument, `lazy`: commits do not wait for the disk.
 import { writeSync } from 'node:fs';
 import { LevelStorage } from '#src/odb/storage/level/level-storage.js';
 import 'holdfast/odb';
 import { acknowledge, SEATS, transfer } from './ledger.js';
 
-const storage = await LevelStorage.open(process.argv[2] as string, { history: 'all' });
+const [path, lazy] = process.argv.slice(2) as [string, string?];
+const storage = await LevelStorage.open(path, { history: 'all', durable: lazy !== 'lazy' });
 writeSync(1, 'ready\n');
 
 async function commitForEver(seat: number): Promise<never> {
