@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
+import { DB, PersistentMapping, TransactionManager } from 'holdfast/odb';
 import { type LogRecord, type LogSink, setLogSink } from '#src/base/index.js';
 import {
   ClientDisconnected,
@@ -260,6 +261,35 @@ test('a client that was away gives no oid that it had fetched before: the server
   assert.ok(others.has((first + 1) as Oid), 'it gives them anew');
   await client.sync();
   for (let i = 0; i < 50; i++) assert.ok(!others.has(client.newOid()));
+});
+
+test('what an open transaction shows is kept for it, also where its client has lost its server and found it again', async () => {
+  const path = join(newFolder(), 'test.fs');
+  let server = await serve({ path });
+  const { address } = server;
+  type Root = { box: PersistentMapping<number> };
+  const [reading, writing] = [await connect(address), await connect(address)];
+  const [reader, writer] = [await DB.open<Root>(reading), await DB.open<Root>(writing)];
+  await writer.transaction(({ root }) => {
+    root.box = new PersistentMapping([['value', 0]]);
+  });
+  await reading.sync();
+  const manager = new TransactionManager();
+  const { root } = reader.open({ transactionManager: manager });
+  manager.begin();
+  const { box } = root;
+  await writer.transaction((connection) => {
+    connection.root.box.set('value', 1);
+  });
+  await server.kill();
+  await until(() => !reading.isConnected && !writing.isConnected, 'the loss');
+  server = await serve({ path, address });
+  await Promise.all([reading.sync(), writing.sync()]);
+  await writer.pack();
+  assert.equal(box.get('value'), 0);
+  manager.begin();
+  assert.equal(box.get('value'), 1);
+  await Promise.all([reader.close(), writer.close()]);
 });
 
 test('promises wait for the server for a limited time', async () => {

@@ -56,6 +56,8 @@ export class ClientChannel {
   readonly #locks = new Set<string>();
   readonly #watches = new Set<string>();
   #asked: readonly string[] = [];
+  /** What the view told last of its oldest snapshot. */
+  #snapshots: Uint8Array | undefined;
   #hadSession = false;
 
   constructor(number: number, link: ViewLink, owner: ChannelOwner) {
@@ -84,6 +86,7 @@ export class ClientChannel {
       else this.#link.send(lostPacket(id, false, 'there is no connection to the server at present'));
       return;
     }
+    if (type === Message.snapshots) this.#snapshots = packet;
     const lockName = this.#noteLocks(type, packet);
     if (this.#owner.isConnected()) {
       if (id !== 0) this.#underWay.set(id, { type, lockName });
@@ -114,6 +117,8 @@ export class ClientChannel {
     // Sessions may have ended while nobody could tell.
     if (this.#hadSession) for (const name of this.#watches) this.#link.send(valuePacket(Message.lockFell, 0, name));
     this.#hadSession = true;
+    // A pack that somebody begins now has to know of them.
+    if (this.#snapshots) this.#owner.send(this.number, this.#snapshots);
     const waiting = this.#waiting;
     this.#waiting = [];
     for (const { packet } of waiting) this.fromView(packet);
