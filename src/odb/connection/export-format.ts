@@ -277,7 +277,7 @@ class CheckedBytes {
     this.#crc = crc32(bytes, this.#crc);
     if (this.#crc !== readUint32(this.#buffer, end)) {
       throw new CorruptionError(
-        `${this.#name} is damaged at byte ${this.offset}, in ${what}: its checksum does not agree`,
+        `${this.#name} is damaged at byte ${this.offset}, in ${what}: its checksum does not agree; export it again`,
         oid === undefined ? {} : { oid },
       );
     }

@@ -1,9 +1,7 @@
-import { open, rename, rm } from 'node:fs/promises';
 import { Readable, type Writable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import { inspect } from 'node:util';
-import { argumentTypeError, crc32, systemRandom, toHex } from '../../base/index.js';
-import { InvalidObjectReference, POSKeyError, StorageError } from '../errors.js';
+import { argumentTypeError, crc32 } from '../../base/index.js';
+import { InvalidObjectReference, POSKeyError } from '../errors.js';
 import type { Oid, Tid } from '../ids.js';
 import { readRecord } from '../serialize/record.js';
 import type { RecordReference } from '../serialize/references.js';
@@ -11,6 +9,7 @@ import { openBlobFile, requireContent } from '../storage/blob/blob-file.js';
 import { type BlobInfo, blobOf } from '../storage/blob/blob-info.js';
 import { OidSet } from '../storage/pack/oid-set.js';
 import type { Storage } from '../storage/storage.js';
+import { writeExportFile, writeStream } from './export-file.js';
 import { ExportWriter } from './export-format.js';
 import { CHUNK_BYTES, pathOf, Tally, type TransferOptions, type TransferProgress } from './transfer.js';
 
@@ -37,14 +36,15 @@ export function exportStream(request: ExportRequest): Readable {
 export async function exportTo(request: ExportRequest, destination: ExportDestination): Promise<TransferProgress> {
   const tally = new Tally(request);
   const chunks = exportChunks(request, tally);
-  if (typeof destination === 'string' || destination instanceof URL) await writeFile(chunks, pathOf(destination));
+  if (typeof destination === 'string' || destination instanceof URL)
+    await writeExportFile(chunks, pathOf(destination), request.signal);
   else await writeStream(chunks, destination, request.signal);
   return tally.progress;
 }
 
 /** @throws TypeError (`ARG_DESTINATION`) */
 export function requireDestination(destination: unknown): void {
-  if (typeof destination === 'string' || destination instanceof URL) return;
+  if ((typeof destination === 'string' && destination !== '') || destination instanceof URL) return;
   if (typeof (destination as Writable | undefined)?.write === 'function') return;
   throw argumentTypeError(
     'ARG_DESTINATION',
@@ -134,44 +134,4 @@ export function refuseForeign({ oid, databaseName }: RecordReference, from: Oid)
     `oid ${from} references oid ${oid} of the database '${databaseName}': an export holds objects of one database; ` +
       'take the reference out first',
   );
-}
-
-async function writeStream(
-  chunks: AsyncIterable<Buffer>,
-  destination: Writable,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  try {
-    await pipeline(chunks, destination, signal ? { signal } : {});
-  } catch (error) {
-    // Rather than the error of a pipeline that was stopped.
-    signal?.throwIfAborted();
-    throw error;
-  }
-}
-
-/** Writes a file that is there once it is whole and on the disk. @throws StorageError. */
-async function writeFile(chunks: AsyncIterable<Buffer>, path: string): Promise<void> {
-  const written = async <T>(step: Promise<T>): Promise<T> => {
-    try {
-      return await step;
-    } catch (cause) {
-      throw new StorageError(`the export file '${path}' cannot be written: ${(cause as Error).message}`, { cause });
-    }
-  };
-  // A name of its own: another export may be on its way to the same place.
-  const part = `${path}.${toHex(systemRandom.bytes(8))}.part`;
-  const file = await written(open(part, 'wx'));
-  try {
-    try {
-      for await (const chunk of chunks) await written(file.writeFile(chunk));
-      await written(file.sync());
-    } finally {
-      await file.close();
-    }
-    await written(rename(part, path));
-  } catch (error) {
-    await rm(part, { force: true });
-    throw error;
-  }
 }

@@ -1,14 +1,21 @@
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import {
+  closeSync,
+  constants,
   createReadStream,
   createWriteStream,
   existsSync,
+  lstatSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
+  readSync,
   rmSync,
+  statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -576,6 +583,48 @@ async function withBlobs(): Promise<{ readonly db: DB; readonly content: Buffer 
   });
   return { db, content };
 }
+
+test('a pipe that has a name, and what a link leads to, are written to, not replaced by a file of that name', async () => {
+  const from = await bank();
+  const whole = await exportOf(from);
+  const send = (to: string) =>
+    from.transaction((connection) => connection.exportFile(connection.root['ada'] as Persistent, to));
+  const pipe = join(folder, 'pipe');
+  execFileSync('mkfifo', [pipe]);
+  const reader = openSync(pipe, constants.O_RDWR | constants.O_NONBLOCK);
+  await send(pipe);
+  assert.ok(lstatSync(pipe).isFIFO());
+  const taken = Buffer.alloc(whole.length + 1);
+  assert.equal(readSync(reader, taken), whole.length);
+  closeSync(reader);
+  const link = join(folder, 'link');
+  const real = join(folder, 'real.hfx');
+  writeFileSync(real, 'older', { mode: 0o600 });
+  symlinkSync(real, link);
+  await send(link);
+  assert.ok(lstatSync(link).isSymbolicLink());
+  assert.equal(readFileSync(real).length, whole.length);
+  assert.equal(statSync(real).mode & 0o777, 0o600, 'who could not read it before cannot read it now');
+});
+
+test('an export that cannot be written says so, and takes no file of anybody away', async () => {
+  const from = await bank();
+  const send = (to: string) => from.transaction((connection) => connection.exportFile(0, to));
+  const mine = join(folder, 'x.hfx.part');
+  writeFileSync(mine, 'mine');
+  await send(join(folder, 'x.hfx'));
+  assert.equal(readFileSync(mine, 'utf8'), 'mine');
+  const before = readdirSync(folder);
+  const isTold = (what: RegExp) => (error: unknown) =>
+    error instanceof StorageError &&
+    /the export file .* cannot be written: /.test(error.message) &&
+    what.test(error.message);
+  await assert.rejects(send(folder), isTold(/it is a directory; name a file in it/));
+  await assert.rejects(send(join(folder, 'no', 'x.hfx')), isTold(/no such file or directory/));
+  await assert.rejects(send(join(mine, 'x.hfx')), isTold(/not a directory/));
+  await assert.rejects(send(''), { code: 'ARG_DESTINATION' });
+  assert.deepEqual(readdirSync(folder), before);
+});
 
 test('blobs go with their contents, into contents of their own', async () => {
   const { db, content } = await withBlobs();
