@@ -25,7 +25,7 @@ export interface CopyProgress {
 export interface CopyOptions {
   /** Transactions from this one on. Default: all that are newer than the last one of the target. */
   readonly from?: Tid;
-  /** Stops it, between two transactions. */
+  /** Stops it. What was taken over by then is whole transactions. */
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: CopyProgress) => void) | undefined;
 }
@@ -65,7 +65,7 @@ export async function copyTransactions(
     for await (const record of source.iterate(from)) {
       signal?.throwIfAborted();
       // Ordering: a transaction with contents is decided later than it was begun, and another one must not pass it.
-      const contents = await copyContents(source, target, record.records);
+      const contents = await copyContents({ source, target, signal }, record.records);
       if (contents.length > 0) await settle();
       let bytes = record.records.reduce((sum, { data }) => sum + (data?.length ?? 0), 0);
       for (const { info } of contents) bytes += info.size;
@@ -86,7 +86,9 @@ export async function copyTransactions(
     }
     await settle();
   } finally {
-    await Promise.allSettled(underWay);
+    const ended = await Promise.allSettled(underWay);
+    // Where it was stopped, what was under way has been taken over all the same.
+    if (!hasFailed && ended.length > 0) onProgress?.(progress);
   }
   return progress;
 }

@@ -190,7 +190,7 @@ export interface Storage {
   attach(): StorageAttachment;
   /** Number of objects, or an estimate. */
   readonly length: number;
-  /** Bytes used, or an estimate. */
+  /** Bytes used, or an estimate; the contents of blobs do not count. */
   readonly size: number;
   /** Releases everything. May be called twice. */
   close(): Promise<void>;

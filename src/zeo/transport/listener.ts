@@ -23,7 +23,11 @@ export class Listener {
    * @throws AddressInUseError. StorageError when the address is not to be had for another reason.
    */
   static async open(address: Address, onSocket: (socket: Socket) => void): Promise<Listener> {
-    if (address.kind === 'unix') await removeStaleSocket(address.path);
+    try {
+      if (address.kind === 'unix') await removeStaleSocket(address.path);
+    } catch (error) {
+      throw listenError(address, error as NodeJS.ErrnoException);
+    }
     const server = createServer(onSocket);
     await new Promise<void>((resolve, reject) => {
       server.once('error', (error: NodeJS.ErrnoException) => reject(listenError(address, error)));
@@ -64,7 +68,8 @@ async function removeStaleSocket(path: string): Promise<void> {
       probe.destroy();
       resolve(true);
     });
-    probe.once('error', () => resolve(false));
+    // Another one may answer in vain: to a user who may not connect, or while too many do.
+    probe.once('error', (error: NodeJS.ErrnoException) => resolve(error.code !== 'ECONNREFUSED'));
   });
   if (!isAlive) unlinkSync(path);
 }

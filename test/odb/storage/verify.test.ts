@@ -9,10 +9,12 @@ import {
   DB,
   type Oid,
   openStorage,
+  PersistentBlob,
   PersistentMapping,
   type Problem,
   type Storage,
   type VerifyOptions,
+  type VerifyProgress,
   ZERO_TID,
 } from 'holdfast/odb';
 import { systemRandom } from '#src/base/index.js';
@@ -177,3 +179,27 @@ for (const uri of ['memory:', 'disk']) {
     await db.close();
   });
 }
+
+test('a verification that is stopped while it reads the content of a blob ends with the reason', async () => {
+  const path = join(folder, 'stopped.fs');
+  const db = await DB.open<{ photo: PersistentBlob }>(path);
+  await db.transaction(({ root }) => {
+    root.photo = new PersistentBlob(Buffer.alloc(1_000_000));
+  });
+  const stop = new AbortController();
+  const reason = new Error('enough');
+  const onProgress = ({ phase }: VerifyProgress) => {
+    if (phase === 'objects') stop.abort(reason);
+  };
+  const reading = async () => {
+    for await (const { message } of db.storage.verify({
+      references: checkedReferences,
+      signal: stop.signal,
+      onProgress,
+    })) {
+      assert.fail(message);
+    }
+  };
+  await assert.rejects(reading, reason);
+  await db.close();
+});

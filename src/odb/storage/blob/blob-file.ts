@@ -16,7 +16,8 @@ export async function measureFile(
 ): Promise<{ readonly size: number; readonly crc: number }> {
   let size = 0;
   let crc = 0;
-  for await (const chunk of createReadStream(path, { highWaterMark: CHUNK_BYTES, signal }) as AsyncIterable<Buffer>) {
+  for await (const chunk of createReadStream(path, { highWaterMark: CHUNK_BYTES }) as AsyncIterable<Buffer>) {
+    signal?.throwIfAborted();
     size += chunk.length;
     crc = crc32(chunk, crc);
   }

@@ -15,22 +15,26 @@ export interface ContentCopy {
   readonly file: string | undefined;
 }
 
+/** From where to where contents are copied. */
+export interface Copying {
+  readonly source: Pick<Storage, 'loadBlob'>;
+  /** The copies are made in its temporary directory. */
+  readonly target: Pick<Storage, 'name' | 'temporaryDirectory'>;
+  readonly signal: AbortSignal | undefined;
+}
+
 /**
  * Copies the contents of those records that are of blobs, and checks them.
  *
- * @param target in whose temporary directory the copies are made
- * @throws CorruptionError. StorageError when the target has no blobs. ClientDisconnected. Errors of the file system.
+ * @throws CorruptionError. StorageError when the target has no blobs. ClientDisconnected. Errors of the file system. The reason of the
+ * signal.
  */
-export async function copyContents(
-  source: Pick<Storage, 'loadBlob'>,
-  target: Pick<Storage, 'name' | 'temporaryDirectory'>,
-  records: readonly DataRecord[],
-): Promise<ContentCopy[]> {
+export async function copyContents(copying: Copying, records: readonly DataRecord[]): Promise<ContentCopy[]> {
   const copies: ContentCopy[] = [];
   try {
     for (const { oid, data } of records) {
       const info = blobOf(data);
-      if (info) copies.push({ oid, info, file: await copyContent(source, target, oid, info) });
+      if (info) copies.push({ oid, info, file: await copyContent(copying, oid, info) });
     }
   } catch (error) {
     for (const { file } of copies) if (file !== undefined) await rm(file, { force: true });
@@ -39,12 +43,8 @@ export async function copyContents(
   return copies;
 }
 
-async function copyContent(
-  source: Pick<Storage, 'loadBlob'>,
-  { name, temporaryDirectory }: Pick<Storage, 'name' | 'temporaryDirectory'>,
-  oid: Oid,
-  info: BlobInfo,
-): Promise<string | undefined> {
+async function copyContent({ source, target, signal }: Copying, oid: Oid, info: BlobInfo): Promise<string | undefined> {
+  const { name, temporaryDirectory } = target;
   if (temporaryDirectory === undefined)
     throw new StorageError(`the storage ${name} does not support blobs; open one that does`);
   await mkdir(temporaryDirectory, { recursive: true });
@@ -52,7 +52,7 @@ async function copyContent(
   try {
     await copyFile(await source.loadBlob(oid, info), file, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
     await chmod(file, 0o600);
-    requireContent(oid, info, await measureFile(file));
+    requireContent(oid, info, await measureFile(file, signal));
     return file;
   } catch (error) {
     await rm(file, { force: true });

@@ -14,7 +14,7 @@ import {
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { LockFile, LockFileHeldError, thisMachine } from '../../../base/index.js';
-import { FormatVersionError, NotADatabaseError, StorageLockedError } from '../../errors.js';
+import { FormatVersionError, NotADatabaseError, StorageError, StorageLockedError } from '../../errors.js';
 import type { Disk, HeldDirectory, LevelOptions } from './disk.js';
 import { MEMORY_BYTES_MAX, openLevel } from './level-reader.js';
 import { openSmallFile } from './small-file.js';
@@ -45,10 +45,21 @@ export const FORMAT_VERSION = 1;
 export const machineDisk: Disk = { hold: holdDirectory };
 
 function holdDirectory(path: string, options: { readonly create: boolean }): HeldDirectory {
+  try {
+    return holdReal(path, options);
+  } catch (error) {
+    const { code, syscall, message } = error as NodeJS.ErrnoException;
+    if (code === 'ENOTDIR') throw new NotADatabaseError(path, 'a folder on the way to it is a file');
+    if (syscall === undefined) throw error;
+    throw new StorageError(`${path} cannot be opened: ${message}`, { cause: error });
+  }
+}
+
+function holdReal(path: string, options: { readonly create: boolean }): HeldDirectory {
   const stat = statSync(path, { throwIfNoEntry: false });
   if (!stat) {
     if (!options.create) throw new NotADatabaseError(path, 'there is nothing at this path');
-    mkdirSync(path, { recursive: true });
+    makeFolder(path);
   } else if (!stat.isDirectory()) {
     throw new NotADatabaseError(path, 'it is a file, and a database is a directory; choose another path');
   }
@@ -62,6 +73,18 @@ function holdDirectory(path: string, options: { readonly create: boolean }): Hel
   } catch (error) {
     lock.release();
     throw error;
+  }
+}
+
+/** Makes a folder, and those on the way to it. Node's own way of it never ends where the file system, as that of `/proc`, makes none. */
+function makeFolder(path: string): void {
+  const parent = dirname(path);
+  if (!existsSync(parent)) makeFolder(parent);
+  try {
+    mkdirSync(path);
+  } catch (error) {
+    // Somebody else was faster.
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
   }
 }
 
@@ -125,7 +148,10 @@ function takeLock(real: string): LockFile {
   try {
     return LockFile.acquire(file);
   } catch (error) {
-    if (!(error instanceof LockFileHeldError)) throw error;
+    if (!(error instanceof LockFileHeldError)) {
+      const why = (error as Error).message;
+      throw new StorageError(`${real} cannot be locked, which takes a file beside it: ${why}`, { cause: error });
+    }
     throw new StorageLockedError(real, error.holder, error.holder.host === thisMachine.host ? undefined : file);
   }
 }
@@ -138,7 +164,7 @@ function requireEmpty(real: string, options: { readonly create: boolean }): void
   if (foreign.length > 0) {
     throw new NotADatabaseError(
       real,
-      `it has no ${MARKER}, but contains ${foreign.slice(0, 3).join(', ')}; choose an empty directory`,
+      `it has no ${MARKER}, but contains ${foreign.slice(0, 3).join(', ')}${options.create ? '; choose an empty directory' : ''}`,
     );
   }
   if (!options.create) throw new NotADatabaseError(real, 'the directory is empty');

@@ -2,6 +2,7 @@ import {
   type Duration,
   durationMs,
   Logger,
+  nextTurn,
   type Random,
   type Size,
   sizeBytes,
@@ -87,6 +88,9 @@ export interface LevelStorageOptions extends BaseStorageOptions {
 const DEFAULT_BATCH_SIZE = '8MB';
 /** LevelDB's binding takes more than this for something else. */
 const LIMIT_MAX = 0x7fff_ffff;
+
+/** Of the records of one transaction, two numbers each, so many are read before others get their turn. */
+const NUMBERS_PER_TURN = 1000;
 
 const DEFAULT_HISTORY: Duration = { days: 7 };
 const FUTURE_WARNING_MS = 15 * 60_000;
@@ -381,6 +385,7 @@ export class LevelStorage extends BaseStorage {
       for (let i = 0; i < numbers.length; i += 2) {
         const oid = numbers[i] as Oid;
         const revision = this.#reader.revision(oid, numbers[i + 1] as number, tid);
+        if (i % NUMBERS_PER_TURN === NUMBERS_PER_TURN - 2) await nextTurn(this.clock);
         // What was trimmed is no part of the transaction any more.
         if (revision) records.push({ oid, tid, data: dataOrNone(revision.data) });
       }
@@ -398,7 +403,7 @@ export class LevelStorage extends BaseStorage {
 
   protected override verifyRecords(options: VerifyOptions): AsyncGenerator<Problem> {
     const checkContent = (oid: Oid, info: BlobInfo) => (this.#blobs as StorageBlobs).check(oid, info, options.signal);
-    return verifyLevel(this.#level, this.#reader, { ...options, checkContent });
+    return verifyLevel(this.#level, this.#reader, { ...options, checkContent, clock: this.clock });
   }
 
   /** The number of oids handed out: an upper bound. */
@@ -406,7 +411,7 @@ export class LevelStorage extends BaseStorage {
     return this.#lastTid === ZERO_TID ? 0 : this.#lastOid + 1;
   }
 
-  /** Bytes of the files. */
+  /** Bytes of LevelDB's files; the contents of blobs are others. */
   get size(): number {
     return this.#directory.levelBytes;
   }

@@ -1,4 +1,4 @@
-import { asBuffer } from '../../../base/index.js';
+import { asBuffer, type Clock, nextTurn } from '../../../base/index.js';
 import type { Oid, Tid } from '../../ids.js';
 import {
   type CurrentReferences,
@@ -31,8 +31,20 @@ import { type LevelReader, levelError } from './level-reader.js';
 
 const KNOWN_TRANSACTIONS_MAX = 100_000;
 
+/** Of the records of one transaction, two numbers each, so many are looked at before others get their turn. */
+const NUMBERS_PER_TURN = 1000;
+
+/** What the verification of a database on the disk needs to know besides. */
+export interface LevelVerification extends Verification {
+  readonly clock: Clock;
+}
+
 /** Checks every value of a database on the disk, and that they agree. */
-export async function* verifyLevel(level: Level, reader: LevelReader, options: Verification): AsyncGenerator<Problem> {
+export async function* verifyLevel(
+  level: Level,
+  reader: LevelReader,
+  options: LevelVerification,
+): AsyncGenerator<Problem> {
   yield* transactionProblems(level, reader, options);
   yield* olderProblems(level, reader, options);
   yield* commitIdProblems(level);
@@ -40,7 +52,11 @@ export async function* verifyLevel(level: Level, reader: LevelReader, options: V
 }
 
 /** Transactions decode, none is missing, and what they wrote is there unless it was trimmed. */
-async function* transactionProblems(level: Level, reader: LevelReader, options: Verification): AsyncGenerator<Problem> {
+async function* transactionProblems(
+  level: Level,
+  reader: LevelReader,
+  options: LevelVerification,
+): AsyncGenerator<Problem> {
   const mark = level.getSync(bookkeepingKey('trimmed'));
   let dropped = 0;
   try {
@@ -72,6 +88,10 @@ async function* transactionProblems(level: Level, reader: LevelReader, options: 
     }
     last = entry;
     for (let i = 0; i < entry.records.length; i += 2) {
+      if (i % NUMBERS_PER_TURN === NUMBERS_PER_TURN - 2) {
+        await nextTurn(options.clock);
+        options.signal?.throwIfAborted();
+      }
       const oid = entry.records[i] as Oid;
       try {
         reader.revision(oid, entry.records[i + 1] as number, tid);
