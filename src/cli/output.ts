@@ -1,7 +1,10 @@
+import { once } from 'node:events';
+import { constants } from 'node:os';
 import { CommanderError } from 'commander';
+import { ShutdownRequested } from './shutdown.js';
 
-/** Exit codes of every command. */
-export const EXIT = { ok: 0, failed: 1, usage: 2 } as const;
+/** Exit codes of every command; one that was told to end before its work was done has `signalled` and the number of the signal. */
+export const EXIT = { ok: 0, failed: 1, usage: 2, signalled: 128 } as const;
 
 const CAUSES_MAX = 5;
 
@@ -10,9 +13,38 @@ export class UsageError extends Error {
   override readonly name = 'UsageError';
 }
 
-/** Prints a line on standard output. */
-export function say(line: string): void {
-  process.stdout.write(`${line}\n`);
+/**
+ * Prints a line on standard output; resolves once there is room for more.
+ *
+ * @param signal ends the wait for a reader that takes nothing. @throws its reason
+ */
+export async function say(line: string, signal?: AbortSignal): Promise<void> {
+  if (process.stdout.write(`${line}\n`) || !isRead()) return;
+  try {
+    await once(process.stdout, 'drain', signal ? { signal } : {});
+  } catch {
+    // Without the signal, the reader has gone away.
+    signal?.throwIfAborted();
+  }
+}
+
+/** Prints what a tool found, or did: as JSON where that is asked for, in words elsewhere. */
+export function sayResult({ json }: { readonly json?: true }, facts: object, words: string): Promise<void> {
+  return say(json ? JSON.stringify(facts) : words);
+}
+
+/** Whether standard output is still read. */
+export function isRead(): boolean {
+  return !process.stdout.destroyed && process.stdout.writable;
+}
+
+/** Resolves once everything that was said has been taken: the process ends with what is left. */
+export async function allSaid(): Promise<void> {
+  await Promise.all(
+    [process.stdout, process.stderr].map(
+      (stream) => stream.writableLength > 0 && new Promise<void>((resolve) => stream.write('', () => resolve())),
+    ),
+  );
 }
 
 /** Prints what went wrong, as one line on standard error, and returns the exit code for it. */
@@ -20,11 +52,27 @@ export function report(program: string, error: unknown): number {
   if (error instanceof CommanderError) {
     // Help and version were asked for, and have been printed.
     if (error.exitCode === 0) return EXIT.ok;
-    complain(program, error.message.replace(/^error: /, ''));
+    if (error.code === 'commander.help') {
+      complain(program, `there is no such command; ${program} --help tells more`);
+      return EXIT.usage;
+    }
+    const message = error.message.replace(/^error: /, '').replace(/\.$/, '');
+    complain(program, `${message}; ${program} --help tells more`);
     return EXIT.usage;
   }
   complain(program, explain(error));
-  return error instanceof UsageError ? EXIT.usage : EXIT.failed;
+  if (error instanceof ShutdownRequested) return exitCodeOf(error.signalName);
+  return error instanceof UsageError || isWrongPlace(error) ? EXIT.usage : EXIT.failed;
+}
+
+/** The exit code of a process that ended because of a signal, as shells have it. */
+export function exitCodeOf(signal: NodeJS.Signals): number {
+  return EXIT.signalled + constants.signals[signal];
+}
+
+/** Whether a database was named in a way that cannot be: which is found only where it is opened. */
+function isWrongPlace(error: unknown): boolean {
+  return ['ARG_ADDRESS', 'ARG_SCHEME'].includes((error as { code?: string } | undefined)?.code ?? '');
 }
 
 /** Prints a line on standard error. */

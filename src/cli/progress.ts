@@ -5,9 +5,9 @@ export class Progress {
   readonly #isWatched = process.stderr.isTTY === true;
   #saidMs = Number.NEGATIVE_INFINITY;
 
-  /** Says it, unless something was said a moment ago. */
-  tell(text: string): void {
-    if (!this.#isWatched || performance.now() - this.#saidMs < INTERVAL_MS) return;
+  /** Says it, unless something was said a moment ago, or it is urgent: what follows will take a while. */
+  tell(text: string, { isUrgent = false } = {}): void {
+    if (!this.#isWatched || (!isUrgent && performance.now() - this.#saidMs < INTERVAL_MS)) return;
     this.#saidMs = performance.now();
     process.stderr.write(`\r\u001b[K${text}`);
   }

@@ -9,19 +9,26 @@ import { statsCommand } from './commands/stats.js';
 import { verifyCommand } from './commands/verify.js';
 import { workerCommand } from './commands/worker.js';
 import { zeoCommand } from './commands/zeo.js';
-import { EXIT, report } from './output.js';
+import { allSaid, EXIT, report } from './output.js';
 
 /** What a command does once its arguments are read; resolves to the exit code. */
 export type CommandAction = () => Promise<number>;
 
 /**
- * Runs a command line, and resolves to the exit code: 0 done, 1 failed, 2 a mistake in the command line. Whatever goes
- * wrong is said in one line on standard error.
+ * Runs a command line, and resolves to the exit code: 0 done, 1 failed, 2 a mistake in the command line, 130 and 143
+ * told to end by SIGINT and SIGTERM. Whatever goes wrong is said in one line on standard error.
  *
  * @param program the name of the bin: `runzeo` is short for `holdfast zeo`.
  * @param args the arguments after the name.
  */
 export async function run(program: 'holdfast' | 'runzeo', args: readonly string[]): Promise<number> {
+  const code = await runCommand(program, args);
+  // One that was told to end waits for no reader.
+  if (code < EXIT.signalled) await allSaid();
+  return code;
+}
+
+async function runCommand(program: 'holdfast' | 'runzeo', args: readonly string[]): Promise<number> {
   // A reader of our output that goes away is no reason to stop the work.
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
   const chosen: { action?: CommandAction; program: string } = { program };
@@ -34,6 +41,10 @@ export async function run(program: 'holdfast' | 'runzeo', args: readonly string[
       ? zeoCommand('runzeo', choose('runzeo'))
       : new Command('holdfast')
           .description('Objects and jobs that hold fast: storage servers, workers, and tools for databases.')
+          .addHelpText(
+            'after',
+            '\nExit codes: 0 done, 1 failed, 2 a mistake in the command line, 130 and 143 ended by SIGINT and SIGTERM.',
+          )
           .addCommand(zeoCommand('zeo', choose('holdfast zeo')))
           .addCommand(workerCommand(choose('holdfast worker')))
           .addCommand(packCommand(choose('holdfast pack')))

@@ -8,6 +8,7 @@ const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
  */
 export class Shutdown {
   readonly requested: Promise<NodeJS.Signals>;
+  /** Aborts with a {@link ShutdownRequested}. */
   readonly signal: AbortSignal;
   readonly #stop: () => void;
 
@@ -33,6 +34,11 @@ export class Shutdown {
     };
   }
 
+  /** From now on, signals end the process at once. */
+  [Symbol.dispose](): void {
+    this.#stop();
+  }
+
   /** Resolves or rejects with `work`; rejects with {@link ShutdownRequested} when the process is told to end first. */
   async during<T>(work: Promise<T>): Promise<T> {
     const ended = this.requested.then((signal) => {
@@ -45,10 +51,24 @@ export class Shutdown {
   }
 }
 
-/** The process was told to end before it had begun its work. */
+/** The process was told to end before its work was done. */
 export class ShutdownRequested extends Error {
   override readonly name = 'ShutdownRequested';
-  constructor(readonly signalName: NodeJS.Signals) {
-    super(`ended by ${signalName}`);
+
+  /** @param left what has become of the work */
+  constructor(
+    readonly signalName: NodeJS.Signals,
+    left = '',
+  ) {
+    super(`ended by ${signalName}${left === '' ? '' : `: ${left}`}`);
+  }
+}
+
+/** What `work` settles to. Where it was told to end, the error says what is left then. */
+export async function tellingWhatIsLeft<T>(work: Promise<T>, left: () => string): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    throw error instanceof ShutdownRequested ? new ShutdownRequested(error.signalName, left()) : error;
   }
 }

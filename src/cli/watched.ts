@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { complain, EXIT } from './output.js';
+import { complain, EXIT, exitCodeOf } from './output.js';
 
 /** In the environment of a process that another one watches over. */
 const WATCHED = 'HOLDFAST_WATCHED';
@@ -50,7 +50,7 @@ export async function runWatched(options: {
         ? `${reads} is damaged: the process that read it was ended by ${signal}, as LevelDB does where its files contradict themselves; restore the database from a copy`
         : `ended by ${signal}`,
     );
-    return EXIT.failed;
+    return FAULTS.has(signal) ? EXIT.failed : exitCodeOf(signal);
   } finally {
     for (const signal of FORWARDED) process.off(signal, forward);
   }

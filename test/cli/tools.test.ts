@@ -2,14 +2,20 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
-import { BTree, DB, PersistentBlob, PersistentMapping } from 'holdfast/odb';
+import { BTree, DB, type Oid, openStorage, PersistentBlob, PersistentMapping, ROOT_OID, ZERO_TID } from 'holdfast/odb';
+import { commit } from '#src/conformance/commits.js';
+import { buildRecord } from '#src/odb/serialize/record.js';
+import { encodePlain } from '#src/odb/serialize/writer.js';
 import { Site } from '../support/programs.js';
+import { Tools } from '../support/tools.js';
 
 let site: Site;
 let path: string;
+let tools: Tools;
 
 beforeEach(async () => {
   site = new Site();
+  tools = new Tools(site.directory);
   path = join(site.directory, 'test.fs');
   const db = await DB.open<Record<string, unknown>>(path, { history: 'all' });
   await db.transaction(
@@ -27,14 +33,13 @@ beforeEach(async () => {
   await db.close();
 });
 
-afterEach(() => site[Symbol.asyncDispose]());
+afterEach(async () => {
+  await tools[Symbol.asyncDispose]();
+  await site[Symbol.asyncDispose]();
+});
 
 /** Runs a tool to its end. */
-async function tool(...args: string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
-  const program = site.start('holdfast', args);
-  const { code } = await program.exited;
-  return { code, stdout: program.stdout, stderr: program.stderr };
-}
+const tool = (...args: string[]) => tools.run(...args);
 
 test('stats counts the objects of each class, for people and for programs', async () => {
   const { code, stdout, stderr } = await tool('stats', '--db', path);
@@ -91,8 +96,9 @@ test('verify finds nothing in a sound database, and names what is wrong in anoth
     for (let i = 100; i < bytes.length; i += 300) bytes[i] = (bytes[i] as number) ^ 0x10;
     writeFileSync(join(level, name), bytes);
   }
-  const damaged = await tool('verify', '--db', path);
-  assert.equal(damaged.code, 1);
+  // In a process of its own, which the damage may end.
+  const damaged = site.start('holdfast', ['verify', '--db', path]);
+  assert.equal((await damaged.exited).code, 1);
   assert.match(damaged.stdout + damaged.stderr, /damaged|missing|lost|problem/);
 });
 
@@ -187,6 +193,72 @@ test('all of them work on a server', async () => {
   await program.end('SIGTERM');
 });
 
+test('what was found, or done, is printed as one JSON object where that is asked for', async () => {
+  const json = async (...args: string[]) => {
+    const { code, stdout, stderr } = await tool(...args, '--json');
+    assert.deepEqual([code, stderr], [0, ''], args.join(' '));
+    assert.match(stdout, /^[^\n]+\n$/);
+    return JSON.parse(stdout);
+  };
+  const copy = join(site.directory, 'copy.fs');
+  const file = join(site.directory, 'tree.hfx');
+  assert.deepEqual(await json('verify', '--db', path), { name: path, sound: true, problems: [] });
+  const { records, bytes, lastTransaction, ...copied } = await json('copy', path, copy);
+  assert.deepEqual(copied, { source: path, target: copy, transactions: 3 });
+  assert.ok(records > 3 && bytes > 1000, `${records} records, ${bytes} bytes`);
+  assert.equal((await json('stats', '--db', copy)).lastTransaction, lastTransaction);
+  const { objects, bytes: exported, ...rest } = await json('export', '--db', path, '--root-key', 'tree', file);
+  assert.deepEqual(rest, { name: path, oid: 1, file });
+  assert.ok(objects > 1 && exported > 1000);
+  const { oid, ...imported } = await json('import', '--db', copy, '--root-key', 'again', file);
+  assert.deepEqual(imported, { name: copy, rootKey: 'again', objects, bytes: exported });
+  assert.match((await tool('dump', '--db', copy, '--oid', `${oid}`)).stdout, /holdfast\.BTree/);
+  const { sizeBefore, size, ...packed } = await json('pack', '--db', copy);
+  assert.deepEqual(packed, { name: copy });
+  assert.ok(sizeBefore > 0 && size > 0);
+});
+
+test('a verification as JSON has each problem with its oid and tid; what fails is told on standard error', async () => {
+  const dangling = join(site.directory, 'dangling.fs');
+  const storage = await openStorage(dangling);
+  const reference = { oid: 99 as Oid, className: 'js.Map', kind: 'strong' } as const;
+  const state = encodePlain(new Map());
+  await commit(storage, [
+    [ROOT_OID, ZERO_TID, buildRecord('holdfast.PersistentMapping', [reference], state, state.length)],
+  ]);
+  await storage.close();
+  const { code, stdout, stderr } = await tool('verify', '--db', dangling, '--json');
+  assert.deepEqual([code, stderr], [1, '']);
+  const { sound, problems } = JSON.parse(stdout);
+  assert.equal(sound, false);
+  assert.deepEqual(problems, [{ oid: 0, message: 'oid 0 references oid 99, which is not there' }]);
+  const missing = await tool('verify', '--db', join(site.directory, 'missing.fs'), '--json');
+  assert.deepEqual([missing.code, missing.stdout], [1, '']);
+  assert.match(missing.stderr, /missing\.fs is no holdfast database/);
+});
+
+test('a copy goes to what is empty, or was copied from there and not changed since; the source may have been packed', async () => {
+  const copy = join(site.directory, 'copy.fs');
+  const other = join(site.directory, 'other.fs');
+  const fill = async (place: string, name: string) => {
+    const db = await DB.open(place);
+    await db.transaction(({ root }) => root.set(name, new PersistentMapping()));
+    await db.close();
+  };
+  // Older than what is to be copied: its transactions would go between, unnoticed.
+  await fill(other, 'mine');
+  await fill(path, 'later');
+  const before = (await tool('dump', '--db', other)).stdout;
+  const refused = await tool('copy', path, other);
+  assert.equal(refused.code, 1);
+  assert.match(refused.stderr, /other\.fs is no copy of .*test\.fs, .*: copy into an empty storage/);
+  assert.equal((await tool('dump', '--db', other)).stdout, before);
+  assert.equal((await tool('copy', path, copy)).code, 0);
+  await fill(path, 'next');
+  assert.equal((await tool('pack', '--db', path)).code, 0);
+  assert.match((await tool('copy', path, copy)).stdout, /: 1 transaction, /);
+});
+
 test('wrong arguments, and databases that are not there, are named', async () => {
   const missing = join(site.directory, 'missing.fs');
   const cases: [string[], number, RegExp][] = [
@@ -212,6 +284,6 @@ test('wrong arguments, and databases that are not there, are named', async () =>
 test('a tool says which server it waits for, and ends when it is told to', async () => {
   const program = site.start('holdfast', ['stats', '--zeo', '127.0.0.1:1']);
   await program.output(/holdfast: still waiting for zeo:\/\/127\.0\.0\.1:1\b/, 'stderr');
-  assert.equal((await program.end('SIGINT')).code, 1);
+  assert.equal((await program.end('SIGINT')).code, 130);
   assert.match(program.stderr, /ended by SIGINT/);
 });

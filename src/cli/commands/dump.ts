@@ -1,18 +1,17 @@
 import { inspect } from 'node:util';
 import type { Command } from 'commander';
+import { nextTurn, systemClock } from '../../base/index.js';
 import {
   blobOf,
   type DataRecord,
   readOpaqueState,
   readRecord,
-  type Tid,
   type TransactionRecord,
-  tidFromDate,
-  toTid,
   transactionInfo,
 } from '../../odb/index.js';
 import type { DatabaseOptions } from '../open.js';
-import { EXIT, say, UsageError } from '../output.js';
+import { parseOid, parseTid } from '../option-values.js';
+import { EXIT, isRead, say, UsageError } from '../output.js';
 import type { CommandAction } from '../run.js';
 import { storageTool, withStorage } from '../storage-tool.js';
 
@@ -22,6 +21,9 @@ interface DumpOptions extends DatabaseOptions {
   readonly oid?: string;
   readonly states?: true;
 }
+
+/** So many records are printed before signals are looked at. */
+const RECORDS_PER_TURN = 1000;
 
 /** `holdfast dump`: the transactions of a database and their records, for people. */
 export function dumpCommand(choose: (action: CommandAction) => void): Command {
@@ -34,17 +36,24 @@ export function dumpCommand(choose: (action: CommandAction) => void): Command {
 }
 
 async function dump(options: DumpOptions): Promise<number> {
-  const from = options.from === undefined ? undefined : tidOf('--from', options.from);
-  const to = options.to === undefined ? undefined : tidOf('--to', options.to);
-  const oid = options.oid === undefined ? undefined : Number(options.oid);
-  if (oid !== undefined && !Number.isSafeInteger(oid)) throw new UsageError(`--oid: '${options.oid}' is no oid`);
-  return withStorage(options, { readOnly: true }, async ({ storage, signal }) => {
+  const from = options.from === undefined ? undefined : parseTid(options.from, '--from');
+  const to = options.to === undefined ? undefined : parseTid(options.to, '--to');
+  if (from !== undefined && to !== undefined && from > to) throw new UsageError('--from is later than --to');
+  const oid = options.oid === undefined ? undefined : parseOid(options.oid, '--oid');
+  return withStorage(options, { storageOptions: { readOnly: true } }, async ({ storage, signal }) => {
     for await (const transaction of storage.iterate(from, to)) {
       signal.throwIfAborted();
       const records = transaction.records.filter((record) => oid === undefined || record.oid === oid);
       if (oid !== undefined && records.length === 0) continue;
-      say(titleOf(transaction));
-      for (const record of records) say(recordText(record, options.states === true));
+      await say(titleOf(transaction), signal);
+      for (const [i, record] of records.entries()) {
+        await say(recordText(record, options.states === true), signal);
+        // A file takes everything at once.
+        if (i % RECORDS_PER_TURN === RECORDS_PER_TURN - 1) await nextTurn(systemClock);
+        signal.throwIfAborted();
+      }
+      // Nobody reads on: `holdfast dump … | head`.
+      if (!isRead()) break;
     }
     return EXIT.ok;
   });
@@ -71,13 +80,4 @@ function recordText({ oid, data }: DataRecord, withState: boolean): string {
   } catch (error) {
     return `  oid ${oid} ${data.length} bytes that do not decode: ${(error as Error).message}`;
   }
-}
-
-function tidOf(option: string, text: string): Tid {
-  if (/^\d{5,}$/.test(text)) return toTid(Number(text));
-  const time = new Date(text);
-  if (Number.isNaN(time.getTime())) {
-    throw new UsageError(`${option}: '${text}' is neither a tid nor a time: write 2026-11-24T12:00Z`);
-  }
-  return tidFromDate(time);
 }

@@ -23,13 +23,13 @@ import type { CommandAction } from '../run.js';
 import { Shutdown } from '../shutdown.js';
 
 interface WorkerOptions extends DatabaseOptions {
-  readonly agent: readonly AgentDescription[];
+  readonly agent?: readonly AgentDescription[];
   readonly size?: number;
   readonly pool?: PoolName;
   readonly pollInterval: string;
   readonly grace: string;
   readonly uuidFile?: string;
-  readonly queue: readonly string[];
+  readonly queue?: readonly string[];
 }
 
 const PROGRAM = 'holdfast worker';
@@ -44,14 +44,13 @@ export function workerCommand(choose: (action: CommandAction) => void): Command 
     .option(
       '--agent <description>',
       'an agent, made or changed: NAME=SIZE[,chooser=FUNCTION | ,filter=FUNCTION][,pool=threads|inline]; may be repeated',
-      (text: string, before: readonly AgentDescription[]) => [...before, parseAgent(text)],
-      [],
+      (text: string, before: readonly AgentDescription[] = []) => [...before, parseAgent(text)],
     )
     .option('--size <number>', 'how many jobs the agent main runs at a time', (text) => parseAgentSize(text, '--size'))
     .option('--pool <pool>', 'where the jobs of the agent main run: threads or inline', (text) =>
       parsePool(text, '--pool'),
     )
-    .option('--queue <name>', 'a queue besides the main one, made when it is not there; may be repeated', collect, [])
+    .option('--queue <name>', 'a queue besides the main one, made when it is not there; may be repeated', collect)
     .option('--poll-interval <duration>', 'how often it polls; commits wake it at once', '5s')
     .option('--grace <duration>', 'how long jobs have to finish when it is told to end', '5s')
     .option('--uuid-file <path>', 'the file with the UUID of this worker (default: $ZC_ASYNC_UUID, else uuid.txt)')
@@ -65,10 +64,10 @@ export function workerCommand(choose: (action: CommandAction) => void): Command 
 
 async function work(modules: readonly string[], options: WorkerOptions): Promise<number> {
   const uri = databaseUri(options);
-  const descriptions = agentsOf(options);
+  const descriptions = agentsOf({ ...options, agent: options.agent ?? [] });
   const pollInterval = duration(options.pollInterval, '--poll-interval');
   const grace = duration(options.grace, '--grace');
-  const queueNames = ['', ...options.queue.filter((name) => name !== '')];
+  const queueNames = ['', ...(options.queue ?? []).filter((name) => name !== '')];
   const shutdown = new Shutdown();
   await loadModules(PROGRAM, modules);
   const installers = [
@@ -89,7 +88,7 @@ async function work(modules: readonly string[], options: WorkerOptions): Promise
     const starting = installer.install(db);
     try {
       const dispatcher = await shutdown.during(starting);
-      say(`${PROGRAM}: dispatcher ${dispatcher.uuid} works on ${uri} (pid ${process.pid})`);
+      void say(`${PROGRAM}: dispatcher ${dispatcher.uuid} works on ${uri} (pid ${process.pid})`);
       await shutdown.requested;
     } finally {
       await starting.then(
@@ -131,6 +130,6 @@ function duration(text: string, option: string): number {
   }
 }
 
-function collect(value: string, before: readonly string[]): readonly string[] {
+function collect(value: string, before: readonly string[] = []): readonly string[] {
   return [...before, value];
 }

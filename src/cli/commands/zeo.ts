@@ -12,7 +12,7 @@ interface ZeoOptions {
   readonly address: string;
   readonly file: string;
   readonly history: string;
-  readonly import: readonly string[];
+  readonly import?: readonly string[];
   readonly insecure?: true;
 }
 
@@ -23,12 +23,7 @@ export function zeoCommand(name: string, choose: (action: CommandAction) => void
     .requiredOption('-a, --address <address>', 'where to listen: [host:]port, or the path of a socket')
     .requiredOption('-f, --file <path>', 'the directory of the database, which is made when it is not there')
     .option('--history <kept>', 'how long superseded revisions are kept: a duration, all, or none', '7d')
-    .option(
-      '--import <module>',
-      'a module whose classes merge concurrent changes; may be repeated',
-      (module: string, before: readonly string[]) => [...before, module],
-      [],
-    )
+    .option('--import <module>', 'a module whose classes merge concurrent changes; may be repeated', collect)
     .option('--insecure', 'listen beyond this machine without credentials')
     .addHelpText(
       'after',
@@ -42,12 +37,12 @@ async function serve(program: string, options: ZeoOptions): Promise<number> {
   if (!options.insecure) refuseOpenAddress(address);
   const history = parseHistory(options.history);
   const shutdown = new Shutdown();
-  await loadModules(program, options.import);
+  await loadModules(program, options.import ?? []);
   const storage = await openStorage(options.file, { history, conflictResolver: recordConflictResolver });
   try {
     const server = await StorageServer.listen({ storage, address: formatAddress(address) });
     try {
-      say(`${program}: serving ${options.file} at ${server.address} (pid ${process.pid})`);
+      void say(`${program}: serving ${options.file} at ${server.address} (pid ${process.pid})`);
       await shutdown.requested;
     } finally {
       await server.close();
@@ -56,6 +51,10 @@ async function serve(program: string, options: ZeoOptions): Promise<number> {
     await storage.close();
   }
   return EXIT.ok;
+}
+
+function collect(value: string, before: readonly string[] = []): readonly string[] {
+  return [...before, value];
 }
 
 function parseHistory(text: string): 'all' | 'none' | { readonly milliseconds: number } {
