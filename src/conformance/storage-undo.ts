@@ -143,6 +143,23 @@ export function testUndo(suite: StorageSuite): void {
     { merges: true },
   );
 
+  group.test(
+    'where a merge fails, the later change is in the way, and the reason is told',
+    ['undo', 'merges'],
+    async ({ storage }) => {
+      const { oids, tid } = await make(storage, ['?']);
+      const [oid] = oids as [Oid];
+      const first = await commit(storage, [[oid, tid, 'a']]);
+      const second = await commit(storage, [[oid, first.tid, 'ab']]);
+      const refused = await undo(storage, [first.tid]).catch((error: unknown) => error);
+      assert.ok(refused instanceof UndoError, String(refused));
+      assert.deepEqual([refused.tid, refused.oid], [first.tid, oid]);
+      assert.match(refused.reason, /this text cannot be merged/);
+      assert.equal(storage.lastTransaction(), second.tid);
+    },
+    { merges: true },
+  );
+
   group.test('what the same transaction stores is kept beside it', ['undo'], async ({ storage }) => {
     const { oids, tid } = await make(storage, ['one', 'two']);
     const [a, b] = oids as [Oid, Oid];

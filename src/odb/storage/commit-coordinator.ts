@@ -3,7 +3,7 @@ import { ConflictError, ReadConflictError, StorageError } from '../errors.js';
 import { type Oid, type Tid, ZERO_TID } from '../ids.js';
 import { DoubtTable } from './doubt-table.js';
 import { nextTid } from './next-ids.js';
-import type { CommitOutcome, ConflictResolver, Decider, StorageTransaction } from './storage.js';
+import type { CommitOutcome, ConflictRequest, ConflictResolver, Decider, StorageTransaction } from './storage.js';
 import { REMOVED, type UndoableRecord, undoRecords } from './undo.js';
 
 const logger = new Logger('holdfast.storage');
@@ -411,7 +411,7 @@ export class CommitCoordinator {
         const tid = this.#current(oid);
         return { tid, data: this.#pendingData(oid) ?? this.#backend.revision(oid, tid) ?? REMOVED };
       },
-      merge: (request) => this.#resolver()?.resolve(request),
+      merge: (request) => this.#resolve(request),
     });
     for (const { oid, data, isMerged } of undone) {
       this.#doubts.require(oid);
@@ -448,16 +448,21 @@ export class CommitCoordinator {
     if (data.length === 0) throw conflict('this one removes it');
     if (!committed?.length || !base?.length)
       throw conflict('it was removed, or the revision that it is based on is gone');
-    let merged: Uint8Array | undefined;
-    try {
-      merged = this.#resolver()?.resolve({ oid, baseSerial: serial, committedSerial, base, committed, mine: data });
-    } catch (error) {
-      if (error instanceof ConflictError) throw error;
-      logger.warning(`oid ${oid} could not be merged; the transaction conflicts`, error);
-      throw conflict(`the merge failed: ${String(error)}`);
-    }
+    const merged = this.#resolve({ oid, baseSerial: serial, committedSerial, base, committed, mine: data });
     if (!merged) throw conflict();
     return merged;
+  }
+
+  /** The merge; `undefined` where nobody here knows how. @throws ConflictError. */
+  #resolve(request: ConflictRequest): Uint8Array | undefined {
+    try {
+      return this.#resolver()?.resolve(request);
+    } catch (error) {
+      if (error instanceof ConflictError) throw error;
+      const { oid, baseSerial, committedSerial } = request;
+      logger.warning(`oid ${oid} could not be merged; the transaction conflicts`, error);
+      throw new ConflictError({ oid, baseSerial, committedSerial, reason: `the merge failed: ${String(error)}` });
+    }
   }
 
   #write(accepted: AcceptedTransaction): Promise<void> {

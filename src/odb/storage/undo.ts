@@ -37,7 +37,7 @@ export interface UndoContext {
   written(tid: Tid): readonly UndoableRecord[] | undefined;
   /** What is current. */
   current(oid: Oid): { readonly tid: Tid; readonly data: Uint8Array };
-  /** Merges, or returns `undefined`. */
+  /** Merges, or returns `undefined`. @throws ConflictError. */
   merge(request: ConflictRequest): Uint8Array | undefined;
 }
 
