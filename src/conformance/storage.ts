@@ -5,6 +5,7 @@ import { testConflicts } from './storage-conflicts.js';
 import { testCopy } from './storage-copy.js';
 import { testDoubts } from './storage-doubts.js';
 import { testLocks } from './storage-locks.js';
+import { testObjects } from './storage-objects.js';
 import { testPack } from './storage-pack.js';
 import { testRaces } from './storage-races.js';
 import { testReopen } from './storage-reopen.js';
@@ -34,4 +35,5 @@ export function testStorage(suite: StorageSuite): void {
   testPack(suite);
   testBlobs(suite);
   testDoubts(suite);
+  testObjects(suite);
 }

@@ -34,6 +34,8 @@ export interface SubjectAbilities {
 export interface SubjectOptions {
   /** Merge conflicts by {@link appendResolver}; else every conflict is an error. */
   readonly merges?: boolean;
+  /** What is stored are objects: a server, or another thread, merges them by their classes, as `DB.open` has this process do. */
+  readonly objects?: boolean;
   readonly clock?: Clock;
 }
 

@@ -93,7 +93,7 @@ const BROKEN: Record<string, Record<string, new (options: object) => MemoryStora
       }
     },
   },
-  undo: {
+  'undo|objects': {
     'undoes nothing': class extends MemoryStorage {
       override undo(): void {}
     },
@@ -238,7 +238,7 @@ test('the suite finds nothing wrong where nothing is', async () => {
   const sound = await failuresOf({
     open: openOf(MemoryStorage),
     clients: NOT_HERE,
-    pattern: /: (?:commit|revisions|conflicts|copy|undo|pack): /,
+    pattern: /: (?:commit|revisions|conflicts|copy|undo|pack|objects): /,
   });
   assert.equal(sound[0], 0);
   const [failures, tests] = await failuresOf({ open: withLocks(() => ({})), clients: true, pattern: /: locks: / });

@@ -87,6 +87,6 @@ export function testClients(kind: 'MemoryStorage' | 'LevelStorage' | 'DemoStorag
       };
     },
     // What is above a storage of ours, and served in the same way as it, differs in what looks into records or at the past.
-    test: kind === 'DemoStorage' ? onlyOf(/: (?:conflicts|races|undo|pack|blobs): /, test) : test,
+    test: kind === 'DemoStorage' ? onlyOf(/: (?:conflicts|races|undo|pack|blobs|objects): /, test) : test,
   });
 }

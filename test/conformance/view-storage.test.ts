@@ -23,10 +23,10 @@ for (const kind of ['MemoryStorage', 'LevelStorage', 'hexadecimal LevelStorage']
       blobs: true,
       pack: true,
     },
-    open: async ({ merges }) => {
+    open: async ({ merges, objects }) => {
       const folder = isOnDisk ? mkdtempSync(join(tmpdir(), 'holdfast-conformance-')) : undefined;
       const options = {
-        resolves: merges ?? false,
+        resolves: objects ? ('records' as const) : (merges ?? false),
         isHex: kind === 'hexadecimal LevelStorage',
         ...(folder ? { path: join(folder, 'test.fs') } : {}),
       };
@@ -58,6 +58,6 @@ for (const kind of ['MemoryStorage', 'LevelStorage', 'hexadecimal LevelStorage']
       };
     },
     // What is above a storage of ours, and served in the same way as it, differs in what looks into records or at the past.
-    test: kind === 'hexadecimal LevelStorage' ? onlyOf(/: (?:conflicts|races|undo|pack|blobs): /, test) : test,
+    test: kind === 'hexadecimal LevelStorage' ? onlyOf(/: (?:conflicts|races|undo|pack|blobs|objects): /, test) : test,
   });
 }

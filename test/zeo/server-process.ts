@@ -6,14 +6,20 @@ import { MemoryStorage } from '#src/odb/storage/memory-storage.js';
 import { type ServerOptions, StorageServer } from '#src/zeo/index.js';
 import { concatResolver } from '../odb/remote/resolver.js';
 
-const RESOLVERS = { texts: concatResolver, records: recordConflictResolver };
+/** One that knows nothing leaves the merging to the clients. */
+const RESOLVERS = { texts: concatResolver, records: recordConflictResolver, nothing: { resolve: () => undefined } };
 
-const { path, merges, address, ...options } = JSON.parse(process.argv[2] ?? '{}') as Partial<ServerOptions> & {
+const {
+  path,
+  merges = 'nothing',
+  address,
+  ...options
+} = JSON.parse(process.argv[2] ?? '{}') as Partial<ServerOptions> & {
   path?: string;
   merges?: keyof typeof RESOLVERS;
 };
 setLogSink(({ level, message }) => process.send?.({ kind: 'log', level, message }));
-const resolver = merges ? { conflictResolver: RESOLVERS[merges] } : {};
+const resolver = { conflictResolver: RESOLVERS[merges] };
 const storage = path === undefined ? new MemoryStorage(resolver) : await LevelStorage.open(path, resolver);
 const server = await StorageServer.listen({ storage, address: address ?? 0, ...options });
 

@@ -1,4 +1,4 @@
-import type { Oid, Storage, StorageSupports, Tid } from '../../odb/index.js';
+import { type Oid, recordConflictResolver, type Storage, type StorageSupports, type Tid } from '../../odb/index.js';
 import { type LockSession, SessionStats } from '../../odb/remote/index.js';
 import { invalidateAllPacket, invalidatePacket, type Missed } from '../protocol/connection-messages.js';
 import { encodeFrame } from '../protocol/framing.js';
@@ -27,6 +27,8 @@ export class ServedStorage {
   private constructor(storage: Storage, log: InvalidationLog) {
     this.storage = storage;
     this.isReadOnly = storage.isReadOnly;
+    // Of the classes that are known here; those that only clients know are merged by these.
+    storage.useConflictResolver(recordConflictResolver);
     this.#lockSource = storage.supports.locks && hasLockSessions(storage) ? storage : undefined;
     this.#log = log;
     this.#unsubscribe = storage.subscribe({

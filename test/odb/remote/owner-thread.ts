@@ -14,9 +14,9 @@ const { path, resolves, isHex } = workerData as {
   isHex: boolean;
 };
 const conflictResolver: ConflictResolver = resolves === 'records' ? recordConflictResolver : concatResolver;
-const resolver = resolves ? { conflictResolver } : {};
-const plain = path === undefined ? new MemoryStorage(resolver) : await LevelStorage.open(path, resolver);
+const plain = path === undefined ? new MemoryStorage() : await LevelStorage.open(path);
 const storage = isHex ? new TransformStorage(plain, hex) : plain;
+if (resolves) storage.useConflictResolver(conflictResolver);
 
 parentPort?.on('message', (message: { kind: 'attach' } | { kind: 'close' } | { kind: 'block'; ms: number }) => {
   if (message.kind === 'attach') {
