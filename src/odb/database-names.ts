@@ -1,8 +1,10 @@
 import { inspect } from 'node:util';
 import { argumentRangeError, argumentTypeError } from '../base/index.js';
 import type { Databases } from './connection/connection-set.js';
+import type { DB } from './db.js';
 import type { DBOptions } from './db-options.js';
 import type { Storage } from './storage/storage.js';
+import { isStorage } from './storage/storage-argument.js';
 
 /** @throws TypeError (`ARG_DATABASES`, `ARG_DATABASE_NAME`). RangeError (`ARG_DATABASE_NAME`) for a name that is taken. */
 export function checkNames({ databaseName = 'unnamed', databases }: DBOptions): void {
@@ -12,6 +14,13 @@ export function checkNames({ databaseName = 'unnamed', databases }: DBOptions): 
   if (databases === undefined) return;
   if (!(databases instanceof Map)) {
     throw argumentTypeError('ARG_DATABASES', `${inspect(databases)} is no collection of databases: give a Map`);
+  }
+  for (const [name, db] of databases) {
+    if (isStorage((db as DB | undefined)?.storage)) continue;
+    throw argumentTypeError(
+      'ARG_DATABASES',
+      `${inspect(db, { depth: 0 })}, the database '${name}' of this collection, is none`,
+    );
   }
   requireFree(databaseName, databases);
 }

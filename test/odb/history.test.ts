@@ -243,6 +243,29 @@ historyTest('the log tells who did what, newest first, filtered and in pages', a
   assert.equal((await db.undoInfo(0, -20, { description: 'for bob', extension: { ticket: 42 } })).length, 2);
 });
 
+historyTest('the log is cut into pages as one likes, however long it is', async (db) => {
+  const tids: Tid[] = [];
+  for (let i = 0; i < 230; i++) tids.unshift(await change(db, ({ ada }) => setBalance(ada, i), `${i % 2}`));
+  const told = async (...range: Parameters<DB['undoLog']>) => (await db.undoLog(...range)).map(({ tid }) => tid);
+  assert.deepEqual(await told(), tids.slice(0, 20));
+  assert.deepEqual(await told(5), tids.slice(5, 25));
+  assert.deepEqual(await told(0, 7), tids.slice(0, 7));
+  assert.deepEqual(await told(95, 205), tids.slice(95, 205));
+  assert.deepEqual(await told(98, -4), tids.slice(98, 102));
+  assert.deepEqual(await told(7, 3), []);
+  assert.deepEqual(await told(0, 0), []);
+  for (const last of [1000, -1000, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]) {
+    assert.deepEqual((await told(0, last)).slice(0, 230), tids);
+  }
+  const even = tids.filter((_, i) => i % 2 === 1);
+  assert.deepEqual(await told(60, -50, ({ description }) => description === '0'), even.slice(60, 110));
+  const info = await db.undoInfo(60, -50, { description: '0' });
+  assert.deepEqual(
+    info.map(({ tid }) => tid),
+    even.slice(60, 110),
+  );
+});
+
 historyTest('the history of an object', async (db) => {
   const oid = db.open().root.ada._p_oid as number;
   for (let i = 1; i <= 3; i++) await change(db, ({ ada }) => setBalance(ada, i), `${i}`);

@@ -12,7 +12,9 @@ import {
   LookupError,
   PersistentMapping,
   POSKeyError,
+  ReadOnlyError,
   TransactionManager,
+  UndoError,
   WeakReference,
 } from 'holdfast/odb';
 import { Account } from './bank.js';
@@ -75,7 +77,9 @@ pairTest('two of one name are refused, by that name, whichever comes first', asy
   await assert.rejects(open('b'), refused);
   const race = await Promise.allSettled([open('c'), open('c')]);
   assert.deepEqual(race.map(({ status }) => status).sort(), ['fulfilled', 'rejected']);
-  await assert.rejects(DB.open('memory:', { databases: {} as Databases }), { code: 'ARG_DATABASES' });
+  for (const databases of [{}, null, new Map([['a', 5]]), new Map([['a', undefined]]), [['a', 5]]]) {
+    await assert.rejects(DB.open('memory:', { databases: databases as Databases }), { code: 'ARG_DATABASES' });
+  }
   await assert.rejects(DB.open('memory:', { databaseName: '' }), { code: 'ARG_DATABASE_NAME' });
 });
 
@@ -441,6 +445,75 @@ pairTest(
     assert.ok(other.isClosed);
   },
 );
+
+pairTest('what one transaction did in two databases is undone by one', async (a, b) => {
+  const balances = () =>
+    a.transaction((connection) => [connection.root.ada.balance, connection.getConnection<Root>('b').root.bob.balance]);
+  await a.transaction((connection) => {
+    connection.root.ada = new Account('Ada');
+    connection.getConnection<Root>('b').root.bob = new Account('Bob');
+  });
+  await a.transaction((connection) => {
+    connection.root.ada.deposit(-5);
+    connection.getConnection<Root>('b').root.bob.deposit(5);
+  });
+  const tids = [a.lastTransaction(), b.lastTransaction()] as const;
+  const undo = () =>
+    a.transaction(() => {
+      a.undo(tids[0]);
+      b.undo(tids[1]);
+    });
+  await undo();
+  assert.deepEqual(await balances(), [0, 0]);
+  // Where one of them cannot be undone, neither is.
+  await a.transaction((connection) => {
+    connection.root.ada.deposit(-5);
+    connection.getConnection<Root>('b').root.bob.deposit(1);
+  });
+  await assert.rejects(undo(), UndoError);
+  assert.deepEqual(await balances(), [-5, 1]);
+});
+
+test('a database that is only read takes no part in a commit, and lets none happen that would write it', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'holdfast-'));
+  try {
+    const at = join(directory, 'b.fs');
+    const made = await open('b', { at });
+    await made.transaction(({ root }) => {
+      root.bob = new Account('Bob');
+    });
+    await made.close();
+    const a = await open('a');
+    const b = await open('b', { at, readOnly: true });
+    await a.transaction((connection) => {
+      const { bob } = connection.getConnection<Root>('b').root;
+      connection.root.ada = new Account(bob.owner);
+      connection.root.ada.friend = bob;
+    });
+    const tid = b.lastTransaction();
+    const refused: ((connection: ReturnType<DB<Root>['open']>, other: ReturnType<DB<Root>['open']>) => unknown)[] = [
+      (_, other) => other.root.bob.deposit(1),
+      (_, other) => other.add(new Account('Carol')),
+      () => b.undo(tid),
+      async (_, other) => other.importFile(other.exportFile(0)),
+    ];
+    for (const use of refused) {
+      await assert.rejects(
+        a.transaction(async (connection) => {
+          connection.root.ada.deposit(1);
+          await use(connection, connection.getConnection<Root>('b'));
+        }),
+        ReadOnlyError,
+        String(use),
+      );
+    }
+    assert.equal(await a.transaction(({ root }) => root.ada.balance), 0);
+    assert.equal(await a.transaction(({ root }) => root.ada.friend?.balance), 0);
+  } finally {
+    for (const db of opened.splice(0)) await db.close();
+    rmSync(directory, { recursive: true });
+  }
+});
 
 pairTest('a pack keeps what the connections of a set show, whichever database they were opened from', async (a, b) => {
   await b.transaction(({ root }) => {
