@@ -3,10 +3,8 @@ import {
   type Oid,
   type PackOptions,
   POSKeyError,
-  ROOT_OID,
   readRecord,
   type StorageTransaction,
-  strongReferences,
   type Tid,
   tidFromDate,
 } from 'holdfast/odb';
@@ -19,6 +17,7 @@ import { OpenSnapshots } from '#src/odb/storage/open-snapshots.js';
 import { OidSet } from '#src/odb/storage/pack/oid-set.js';
 import { type Checker, CheckFailed } from './check-failed.js';
 import { type Intent, Intents } from './intents.js';
+import { contentOf, type KnownRevision, Revisions } from './revisions.js';
 import type { Scheduler } from './scheduler.js';
 import type { SimFiles } from './sim-files.js';
 import type { End } from './sim-level.js';
@@ -28,16 +27,6 @@ const MERGED_CLASS = /^holdfast\./;
 
 /** The clock on the wall is set back by no more than this. */
 export const CLOCK_STEP_MAX_MS = 60_000;
-
-interface LedgerRevision {
-  readonly tid: Tid;
-  /** `undefined`: the object was removed. */
-  data: Uint8Array | undefined;
-  /** What it keeps alive. */
-  references: readonly Oid[];
-  /** Whether its data are known: a storage that is being closed publishes, and cannot be read any more. */
-  isKnown: boolean;
-}
 
 /** A pack that is under way. */
 interface PackWatch {
@@ -54,14 +43,12 @@ export class Ledger {
   #isClosing = false;
   readonly #keepMs: number | undefined;
   readonly #intents = new Intents();
-  readonly #revisions = new Map<Oid, LedgerRevision[]>();
+  readonly #revisions = new Revisions();
   #published: Tid[] = [];
   readonly #descriptions = new Map<Tid, string>();
   #oids = new OidSet();
   /** Garbage that was packed away. */
   readonly #gone = new Set<Oid>();
-  /** What was restored, and when: a pack may have taken what was there before, with the object. */
-  readonly #restored = new Map<Oid, Tid>();
   /** What was superseded before this may be gone. */
   #packedTid = 0 as Tid;
   #snapshots = new OpenSnapshots();
@@ -250,7 +237,7 @@ export class Ledger {
     this.acknowledgedTid = Math.max(this.acknowledgedTid, tid) as Tid;
     this.onCommitted?.(intent.description, tid, isLate);
     for (const [oid, data] of intent.stores) {
-      const revision = this.#revisions.get(oid)?.find((each) => each.tid === tid);
+      const revision = this.#revisions.by(tid, oid);
       const isMerged = resolved.includes(oid) || (isLate && isMergeable(revision?.data));
       const isRight = revision && (!revision.isKnown || isMerged || sameBytes(revision.data, data));
       if (!isRight) this.#fail('durability', `${intent.description} stored oid ${oid}; ${tid} has it otherwise`);
@@ -263,15 +250,10 @@ export class Ledger {
     this.#published.push(tid);
     this.#descriptions.set(tid, intent.description);
     for (const [oid, data] of records) {
-      const revisions = this.#revisions.get(oid);
-      const revision = { tid, ...contentOf(data), isKnown: !this.#isClosing };
       this.#checkContent(oid, tid, data);
-      if (intent.isRestored) {
-        this.#gone.delete(oid);
-        this.#restored.set(oid, tid);
-      }
-      if (revisions) revisions.push(revision);
-      else this.#revisions.set(oid, [revision]);
+      const { isRestored } = intent;
+      if (isRestored) this.#gone.delete(oid);
+      this.#revisions.add(oid, { tid, ...contentOf(data), isKnown: !this.#isClosing }, { isRestored });
     }
   }
 
@@ -310,7 +292,7 @@ export class Ledger {
           this.#fail('durability', `${tid} was ${this.#descriptions.get(tid)}, and is ${description}`);
         }
         for (const { oid, data } of records) {
-          const revision = this.#revisions.get(oid)?.find((each) => each.tid === tid);
+          const revision = this.#revisions.by(tid, oid);
           if (revision && !revision.isKnown) Object.assign(revision, contentOf(data), { isKnown: true });
           else if (!revision || !sameBytes(revision.data, data)) {
             this.#fail('durability', `${tid} wrote oid ${oid}, and it is not what it was before the end`);
@@ -342,18 +324,13 @@ export class Ledger {
     while (last > 0 && missing.delete(this.#published[last - 1] as Tid)) last--;
     const lastTid = (this.#published[last - 1] ?? 0) as Tid;
     for (const tid of this.#published.splice(last)) this.#descriptions.delete(tid);
-    for (const [oid, revisions] of this.#revisions) {
-      const kept = revisions.filter(({ tid }) => tid <= lastTid);
-      if (kept.length > 0) this.#revisions.set(oid, kept);
-      else this.#revisions.delete(oid);
-    }
-    for (const [oid, tid] of this.#restored) if (tid > lastTid) this.#restored.delete(oid);
+    this.#revisions.forgetAfter(lastTid);
     for (const intent of this.#intents) if (intent.tid !== undefined && intent.tid > lastTid) intent.tid = undefined;
     this.acknowledgedTid = Math.min(this.acknowledgedTid, lastTid) as Tid;
     // A pack may be lost too, and which oids were reserved.
     this.#gone.clear();
     this.#oids = new OidSet();
-    for (const oid of this.#revisions.keys()) this.#oids.add(oid);
+    for (const oid of this.#revisions.oids) this.#oids.add(oid);
     this.onLost?.(lastTid);
   }
 
@@ -411,19 +388,20 @@ export class Ledger {
 
   /** Reads an object as of some time, and compares. */
   checkSomeRevision(storage: LevelStorage): void {
-    if (this.#revisions.size === 0) return;
-    const oid = this.#scheduler.pick([...this.#revisions.keys()]);
-    const revisions = this.#revisions.get(oid) as LedgerRevision[];
+    const { oids } = this.#revisions;
+    if (oids.length === 0) return;
+    const oid = this.#scheduler.pick(oids);
+    const revisions = this.#revisions.of(oid);
     const index = this.#scheduler.below(revisions.length);
-    if (!this.#reachable(this.horizon, []).has(oid)) return;
+    if (!this.#revisions.reachable(this.horizon).has(oid)) return;
     this.#checkRevision(storage, oid, revisions, index);
   }
 
-  #checkRevision(storage: LevelStorage, oid: Oid, revisions: readonly LedgerRevision[], index: number): void {
-    const { tid, data } = revisions[index] as LedgerRevision;
+  #checkRevision(storage: LevelStorage, oid: Oid, revisions: readonly KnownRevision[], index: number): void {
+    const { tid, data } = revisions[index] as KnownRevision;
     const endTid = revisions[index + 1]?.tid;
     if (endTid !== undefined && endTid < this.horizon) return;
-    if (tid < (this.#restored.get(oid) ?? 0)) return;
+    if (tid < this.#revisions.restoredTid(oid)) return;
     let found: Uint8Array | undefined;
     try {
       const revision = storage.loadBefore(oid, (tid + 1) as Tid);
@@ -461,7 +439,7 @@ export class Ledger {
   /** What never became part of the database must not stay. */
   checkOrphans(): void {
     for (const oid of this.#blobs.oids()) {
-      const named = new Set((this.#revisions.get(oid) ?? []).map(({ data }) => blobOf(data)?.id));
+      const named = new Set(this.#revisions.of(oid).map(({ data }) => blobOf(data)?.id));
       for (const { stores, fate } of this.#intents) if (fate !== 'refused') named.add(blobOf(stores.get(oid))?.id);
       for (const id of this.#blobs.idsOf(oid)) {
         if (!named.has(id))
@@ -472,39 +450,16 @@ export class Ledger {
 
   /** Reads everything that has to be there. */
   checkAll(storage: LevelStorage): void {
-    for (const oid of this.#reachable(this.horizon, [])) {
+    for (const oid of this.#revisions.reachable(this.horizon)) {
       if (this.#gone.has(oid)) this.#fail('reachability', `oid ${oid} was packed away, and is reached now`);
-      const revisions = this.#revisions.get(oid);
-      for (const index of (revisions ?? []).keys()) {
-        this.#checkRevision(storage, oid, revisions as LedgerRevision[], index);
-      }
+      const revisions = this.#revisions.of(oid);
+      for (const index of revisions.keys()) this.#checkRevision(storage, oid, revisions, index);
     }
-  }
-
-  /**
-   * What has to be kept: what is reached from the root, from what was written since `before`, and from `more` records, by way of all
-   * revisions that are kept.
-   */
-  #reachable(before: Tid, more: readonly Uint8Array[]): Set<Oid> {
-    const reached = new Set<Oid>([ROOT_OID]);
-    for (const [oid, revisions] of this.#revisions) if ((revisions.at(-1)?.tid ?? 0) >= before) reached.add(oid);
-    for (const data of more) for (const oid of strongReferences(data)) reached.add(oid);
-    // A set tells of what is added while it is walked.
-    for (const oid of reached) {
-      const revisions = this.#revisions.get(oid) ?? [];
-      const restoredTid = this.#restored.get(oid) ?? 0;
-      for (const [i, { tid, references }] of revisions.entries()) {
-        const endTid = revisions[i + 1]?.tid;
-        if ((endTid !== undefined && endTid < before) || tid < restoredTid) continue;
-        for (const reference of references) reached.add(reference);
-      }
-    }
-    return reached;
   }
 
   /** Whether an object has to be there, as far as is known. */
   isReachable(oid: Oid): boolean {
-    return this.#reachable(this.horizon, []).has(oid);
+    return this.#revisions.reachable(this.horizon).has(oid);
   }
 
   // ---------------------------------------------------------------- packing
@@ -526,10 +481,10 @@ export class Ledger {
 
   /** An object without references that is garbage, or was packed away, and its last state. */
   someGarbage(): { readonly oid: Oid; readonly data: Uint8Array } | undefined {
-    const reached = this.#reachable(this.horizon, []);
+    const reached = this.#revisions.reachable(this.horizon);
     const garbage: { readonly oid: Oid; readonly data: Uint8Array }[] = [];
-    for (const [oid, revisions] of this.#revisions) {
-      const { data, references } = revisions.at(-1) as LedgerRevision;
+    for (const oid of this.#revisions.oids) {
+      const { data, references } = this.#revisions.of(oid).at(-1) as KnownRevision;
       if (data !== undefined && references.length === 0 && !reached.has(oid)) garbage.push({ oid, data });
     }
     return garbage.length === 0 ? undefined : this.#scheduler.pick(garbage);
@@ -556,22 +511,18 @@ export class Ledger {
     const meanwhile = this.#intents.from(intentsBegin);
     // What an undo brings back is not known here: a pack may have kept what only that would have referenced.
     if (meanwhile.some(({ isUndo }) => isUndo)) return;
-    const reached = this.#reachable(
+    const reached = this.#revisions.reachable(
       before,
       meanwhile.flatMap(({ stores }) => [...stores.values()]),
     );
     // What was accepted is kept by this pack, also if it could not be written.
     for (const { stores } of meanwhile) for (const oid of stores.keys()) reached.add(oid);
-    for (const oid of this.#revisions.keys()) {
+    for (const oid of this.#revisions.oids) {
       if (reached.has(oid) || this.#gone.has(oid)) continue;
       if (dataIfAny(storage, oid) === undefined) this.#gone.add(oid);
       else this.#fail('reachability', `oid ${oid} was garbage before ${before}, and is there after the pack`);
     }
   }
-}
-
-function contentOf(data: Uint8Array | undefined): Pick<LedgerRevision, 'data' | 'references'> {
-  return { data: data && Buffer.from(data), references: data ? strongReferences(data) : [] };
 }
 
 function dataOf(storage: LevelStorage, oid: Oid, tid: Tid): Uint8Array | undefined {

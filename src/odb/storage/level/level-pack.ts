@@ -134,7 +134,7 @@ export class LevelPack implements PackBackend {
         // Ordering: asked once nothing else is being written. An object that was restored since has a revision that has to stay.
         for (const key of keys) if (isDropped(oidOfKey(key))) batch.del(key);
       },
-      { isLazy: true },
+      { isSynced: false },
     );
   }
 

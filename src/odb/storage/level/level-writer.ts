@@ -79,7 +79,7 @@ export class LevelWriter {
   #isLogInDoubt = false;
   /** Bytes that LevelDB has in memory, at most. What was written at open is not known: so that is written to a table first. */
   #memoryBytes = Number.POSITIVE_INFINITY;
-  /** LevelDB may begin a new log at any time: each write waits for the disk. */
+  /** LevelDB begins a new log at some time: each write waits for the disk. */
   #isCompacting = false;
   /** Transactions that were written ahead, and whose write failed then. */
   readonly #leftovers = new Set<AcceptedTransaction>();
@@ -217,16 +217,16 @@ export class LevelWriter {
   }
 
   /**
-   * Writes what is no commit, between commits. With `isLazy` it does not wait for the disk: a crash may take it back, with all that was
-   * written after it, and never without that.
+   * Writes what is no commit, between commits. Without `isSynced` it does not wait for the disk, and a crash of the machine may take it
+   * back; also without what was written after it, if LevelDB has begun a new log in between.
    *
    * @throws StorageError when it fails, and while a failed write is in the way: to take writes up again is the business of the next commit.
    */
-  writeBeside(put: (batch: Batch) => void, { isLazy = false } = {}): Promise<void> {
+  writeBeside(put: (batch: Batch) => void, { isSynced = this.#durable } = {}): Promise<void> {
     return this.#alone(async () => {
       if (this.#isLogInDoubt) throw new StorageError('a write has failed before');
       try {
-        await this.#writeBatch(put, isLazy);
+        await this.#writeBatch(put, isSynced);
       } catch (error) {
         if (error instanceof StorageError) throw error;
         throw new StorageError(`${this.#directory.levelFolder} cannot be written (${String(error)})`, { cause: error });
@@ -246,19 +246,17 @@ export class LevelWriter {
     });
   }
 
-  /** Where commits do not wait for the disk: resolves once it has all that was written. */
+  /** Where commits do not wait for the disk: resolves once it has all that was written. @throws as `writeBeside`. */
   async secure(): Promise<void> {
-    if (!this.#durable) await this.#alone(() => this.#writeTable());
+    // Invariant: what is not durable by now is in the newest log.
+    if (!this.#durable) await this.writeBeside((batch) => batch.del(NOWHERE), { isSynced: true });
   }
 
-  /** Has LevelDB give back the room of what was dropped, beside writes. */
+  /** Has LevelDB give back the room of what was dropped, beside writes. @throws as `writeBeside`. */
   async compact(): Promise<void> {
-    await this.#alone(async () => {
-      if (this.#durable) return;
-      await this.#writeTable();
-      this.#isCompacting = true;
-    });
+    this.#isCompacting = !this.#durable;
     try {
+      await this.secure();
       await this.#level.compactRange(Buffer.from([0]), Buffer.from([0xff]));
     } finally {
       this.#isCompacting = false;
@@ -351,7 +349,7 @@ export class LevelWriter {
     return { n: current.n, value: asBuffer(value as Buffer) };
   }
 
-  async #writeBatch(put: (batch: Batch) => void, isLazy = false): Promise<void> {
+  async #writeBatch(put: (batch: Batch) => void, isSynced = this.#durable): Promise<void> {
     if (!this.#durable && this.#memoryBytes >= this.#directory.memoryBytesMax) await this.#writeTable();
     const batch = this.#durable ? this.#level.batch() : new MeasuredBatch(this.#level.batch());
     try {
@@ -363,7 +361,7 @@ export class LevelWriter {
     }
     if (batch instanceof MeasuredBatch) this.#memoryBytes += batch.memoryBytes;
     try {
-      await batch.write((this.#durable && !isLazy) || this.#isCompacting ? SYNC : NO_SYNC);
+      await batch.write(isSynced || this.#isCompacting ? SYNC : NO_SYNC);
     } catch (error) {
       this.#isLogInDoubt = true;
       this.#recent.clear();
