@@ -38,6 +38,7 @@ export class Intents {
   readonly #all: Intent[] = [];
   /** Those that were asked for, by the oids that they store. */
   readonly #asked = new Map<string, Intent[]>();
+  readonly #undos: Intent[] = [];
   readonly #byTransaction = new Map<StorageTransaction, Intent>();
   readonly #byCommitId = new Map<string, Intent>();
   readonly #byDescription = new Map<string, Intent>();
@@ -81,6 +82,13 @@ export class Intents {
     return this.#byDescription.get(description);
   }
 
+  /** It undoes others: what it stores is not known. */
+  undo(transaction: StorageTransaction): void {
+    const intent = this.of(transaction);
+    if (!intent.isUndo) this.#undos.push(intent);
+    intent.isUndo = true;
+  }
+
   /** It is to be decided. */
   ask(intent: Intent): void {
     if (intent.isAsked) return;
@@ -94,10 +102,16 @@ export class Intents {
   /** Which one it may be that has written just these oids: one that is under way. */
   writing(oids: readonly Oid[]): Intent | undefined {
     const asked = this.#asked.get(oidsText(oids)) ?? [];
-    const undos = this.#all.filter(({ isUndo, isAsked }) => isUndo && isAsked);
     // What is in doubt keeps its objects from everybody else.
     const isSettled = ({ isBeingSettled, tid }: Intent) => isBeingSettled && tid === undefined;
-    return asked.findLast(isSettled) ?? undos.findLast(isSettled) ?? asked.findLast(isOpen) ?? undos.findLast(isOpen);
+    const candidates = [asked, this.#undos];
+    for (const isIt of [isSettled, isOpen]) {
+      for (const intents of candidates) {
+        const intent = intents.findLast((each) => each.isAsked && isIt(each));
+        if (intent) return intent;
+      }
+    }
+    return undefined;
   }
 
   /** How many came before the first one that may still be under way. */

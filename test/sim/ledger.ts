@@ -145,7 +145,7 @@ export class Ledger {
       storeBlob.call(storage, transaction, oid, serial, data, file);
     };
     storage.undo = (transaction, tid) => {
-      this.#intents.of(transaction).isUndo = true;
+      this.#intents.undo(transaction);
       undo.call(storage, transaction, tid);
     };
     storage.commit = async (transaction) => {
