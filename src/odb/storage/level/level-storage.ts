@@ -310,7 +310,12 @@ export class LevelStorage extends BaseStorage {
     let { lt } = COMMIT_ID_RANGE;
     for (;;) {
       const range = { gte: commitIdsBefore(oldest).lt, lt, reverse: true, limit: 1 };
-      const [key] = await this.#level.keys(range).all();
+      const [key] = await this.#level
+        .keys(range)
+        .all()
+        .catch((error: unknown) => {
+          throw levelError(error, `the outcome of a commit in ${this.name}`);
+        });
       if (!key) return;
       const period = periodOfKey(key);
       yield period;
