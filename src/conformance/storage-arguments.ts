@@ -94,7 +94,8 @@ export function testArguments(suite: StorageSuite): void {
   group.test('what is no record is not stored', [], async ({ storage }) => {
     const open = begin(storage, []);
     const oid = storage.newOid();
-    const records = [undefined, null, 'text', [1, 2], new ArrayBuffer(4), 7] as never[];
+    const tooLarge = new Uint8Array(256 * 1024 * 1024 + 1);
+    const records = [undefined, null, 'text', [1, 2], new ArrayBuffer(4), 7, tooLarge] as never[];
     await refuses(
       storage,
       'ARG_RECORD',

@@ -459,8 +459,12 @@ export function testPack(suite: StorageSuite): void {
       }
     };
     const writing = write();
-    for (let i = 0; i < 5; i++) {
-      await site.db.pack();
+    let earlier = storage.lastTransaction();
+    for (let i = 0; i < 6; i++) {
+      const before = earlier;
+      earlier = storage.lastTransaction();
+      if (i % 2 === 0) await storage.pack({ before, references: strongReferences });
+      else await site.db.pack();
       await site.db.storage.sync();
     }
     isPacking = false;
@@ -477,6 +481,16 @@ export function testPack(suite: StorageSuite): void {
       }
     }
     assert.ok(count > 0);
+    let last = ZERO_TID;
+    for (const { tid, records } of await transactions(storage)) {
+      assert.ok(tid > last, 'in order, and each once');
+      last = tid;
+      for (const { oid, tid: serial, data } of records) {
+        assert.equal(serial, tid);
+        assert.deepEqual(data && Buffer.from(data), Buffer.from(storage.loadSerial(oid, tid)));
+      }
+    }
+    assert.equal(last, storage.lastTransaction());
   });
 
   group.test('it stays so when the data are opened anew', ['pack', 'reopen'], async (subject) => {
