@@ -302,6 +302,18 @@ test('promises wait for the server for a limited time', async () => {
   });
 });
 
+test('that the server is away is no problem of the data: a verification fails, and tells of none', async () => {
+  const server = await serve();
+  const client = await connect(server.address, { waitTimeout: 100 });
+  await commit(client, [[client.newOid(), ZERO_TID, 'x']]);
+  await server.kill();
+  await until(() => !client.isConnected, 'the loss');
+  const verify = async () => {
+    for await (const { message } of client.verify({ references: () => [] })) assert.fail(message);
+  };
+  await assert.rejects(verify(), ClientDisconnected);
+});
+
 test('what was committed while a client was away is told when it is back, one by one or as a whole', async () => {
   for (const invalidationQueueSize of [100, 2]) {
     const path = join(newFolder(), 'test.fs');
