@@ -107,6 +107,26 @@ export function testObjects(suite: StorageSuite): void {
   });
 
   group.test(
+    'a past that was packed away is not there, and is said to be gone',
+    ['history', 'pack'],
+    async (subject) => {
+      const writer = await Program.open(subject.storage);
+      const made = await writer.commit((root) => root.set('a', node(0)));
+      const changed = await writer.commit((root) => (root.get('a') as Node).set('value', 1));
+      await writer.db.pack();
+      // A client that has read nothing of it.
+      const reader = await Program.open((await group.clients(subject, 2))[1] as Storage);
+      const past = reader.db.open({ before: changed, transactionManager: new TransactionManager() });
+      const gone = past.root['a'] as Node;
+      assert.throws(() => gone.get('value'), { code: 'ODB_POS_KEY', message: /trimmed from history/ });
+      past.close();
+      const earlier = reader.db.open({ before: made, transactionManager: new TransactionManager() });
+      assert.throws(() => earlier.get(Number(gone._p_oid)), POSKeyError);
+      earlier.close();
+    },
+  );
+
+  group.test(
     'an undo gives back what was, to all who use the objects; what was made goes, and comes again with a redo',
     ['undo'],
     async (subject) => {
