@@ -42,6 +42,8 @@ export class Intents {
   readonly #byTransaction = new Map<StorageTransaction, Intent>();
   readonly #byCommitId = new Map<string, Intent>();
   readonly #byDescription = new Map<string, Intent>();
+  /** How many came before the database was opened last. */
+  #countBeforeOpening = 0;
 
   [Symbol.iterator](): Iterator<Intent> {
     return this.#all.values();
@@ -112,6 +114,16 @@ export class Intents {
       }
     }
     return undefined;
+  }
+
+  /** The database was opened: what was under way before is so no longer. */
+  opened(): void {
+    this.#countBeforeOpening = this.#all.length;
+  }
+
+  /** Those that are being decided. */
+  get underWay(): Intent[] {
+    return this.#all.slice(this.#countBeforeOpening).filter((each) => each.isAsked && isOpen(each));
   }
 
   /** How many came before the first one that may still be under way. */

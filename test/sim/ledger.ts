@@ -121,6 +121,7 @@ export class Ledger {
       close,
     } = storage;
     this.#isClosing = false;
+    this.#intents.opened();
     this.#snapshots = new OpenSnapshots();
     storage.keepSnapshots = (oldest) => {
       const ends = [this.#snapshots.keep(oldest), keepSnapshots.call(storage, oldest)];
@@ -479,9 +480,15 @@ export class Ledger {
     return this.#packsBeside;
   }
 
-  /** An object without references that is garbage, or was packed away, and its last state. */
+  /**
+   * An object without references that is garbage, or was packed away, and its last state. Not one that is about to be changed, as an undo
+   * may do that gives it back to those who referenced it: who restores it would overwrite that.
+   */
   someGarbage(): { readonly oid: Oid; readonly data: Uint8Array } | undefined {
+    const { underWay } = this.#intents;
+    if (underWay.some(({ isUndo }) => isUndo)) return undefined;
     const reached = this.#revisions.reachable(this.horizon);
+    for (const { stores } of underWay) for (const oid of stores.keys()) reached.add(oid);
     const garbage: { readonly oid: Oid; readonly data: Uint8Array }[] = [];
     for (const oid of this.#revisions.oids) {
       const { data, references } = this.#revisions.of(oid).at(-1) as KnownRevision;
