@@ -4,6 +4,7 @@ import {
   type Deferred,
   deferred,
   Logger,
+  nextTurn,
   systemClock,
   toHex,
 } from '../../base/index.js';
@@ -208,10 +209,20 @@ export abstract class BaseStorage implements Storage {
   /** For subclasses: keeps the contents of blobs. */
   protected blobsIn(store: BlobStore): StorageBlobs {
     return new StorageBlobs(store, {
-      clock: this.clock,
+      turn: () => this.turn(),
       revisions: (oid) => this.packBackend?.revisions(oid) ?? [],
       isPending: (oid) => this.#coordinator?.isPending(oid) ?? false,
     });
+  }
+
+  /**
+   * For subclasses, and for what works beside commits: lets all others have their turn, and a commit that is about to be written be handed
+   * over. What follows is done while the disk is waited for.
+   */
+  protected async turn(): Promise<void> {
+    await nextTurn(this.clock);
+    // Only once more: where there is no disk to wait for, another may always be about to be written.
+    if (this.#coordinator?.isAboutToWrite) await nextTurn(this.clock);
   }
 
   /** For subclasses: how other threads can read for themselves, if they can. */
@@ -552,7 +563,7 @@ export abstract class BaseStorage implements Storage {
 
   async #pack(backend: PackBackend, options: PackOptions): Promise<void> {
     const commits: PackCommits = {
-      clock: this.clock,
+      turn: () => this.turn(),
       begin: (marking) => this.#commits.watch(marking),
       release: (oid) => this.#commits.release(oid),
       former: this.#marking,

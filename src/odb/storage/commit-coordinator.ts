@@ -118,6 +118,8 @@ export class CommitCoordinator {
   #endedTid: Tid;
   #queue: Pending[] = [];
   #flushing: Promise<void> | undefined;
+  /** Whether the backend is writing. */
+  #isWriting = false;
   #failure: unknown;
   /** While a transaction is being voted, or is voted: resolves when it is finished, aborted or put in doubt. */
   #voted: Deferred<void> | undefined;
@@ -150,6 +152,11 @@ export class CommitCoordinator {
   /** Transactions that were voted, and whose outcome another storage knows. */
   get doubts(): DoubtTable {
     return this.#doubts;
+  }
+
+  /** Whether a commit is handed over to be written as soon as the event loop comes round to it: who works beside commits gives way. */
+  get isAboutToWrite(): boolean {
+    return this.#queue.length > 0 && !this.#isWriting;
   }
 
   /** Whether the last write failed: nothing has been written since. */
@@ -478,11 +485,14 @@ export class CommitCoordinator {
     await nextTurn(this.#clock);
     while (this.#queue.length > 0) {
       const group = this.#takeGroup();
+      this.#isWriting = true;
       try {
         await this.#backend.write(group.map(({ accepted }) => accepted));
       } catch (error) {
         this.#failed(group, error);
         continue;
+      } finally {
+        this.#isWriting = false;
       }
       this.#failure = undefined;
       for (const { accepted, done } of group) {

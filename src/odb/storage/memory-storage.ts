@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { nextTurn, systemRandom, toHex } from '../../base/index.js';
+import { systemRandom, toHex } from '../../base/index.js';
 import { POSKeyError } from '../errors.js';
 import { MAX_TID, type Oid, ROOT_OID, type Tid, toOid, toTid, ZERO_TID } from '../ids.js';
 import { toCount } from './arguments.js';
@@ -187,7 +187,7 @@ export class MemoryStorage extends BaseStorage {
 
   protected override get packBackend(): PackBackend {
     const all = this.#revisions;
-    const { clock } = this;
+    const turn = () => this.turn();
     return {
       trim: async (before) => {
         for (const revisions of all.values()) {
@@ -205,8 +205,7 @@ export class MemoryStorage extends BaseStorage {
           if (objects.length < WALK_COUNT) continue;
           yield objects;
           objects = [];
-          // Others have their turn.
-          await nextTurn(clock);
+          await turn();
         }
         yield objects;
       },

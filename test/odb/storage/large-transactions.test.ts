@@ -6,9 +6,9 @@ import { after, afterEach, before, beforeEach, test } from 'node:test';
 import { ClassicLevel } from 'classic-level';
 import { type Oid, POSKeyError, type Storage, StorageError, type Tid, ZERO_TID } from 'holdfast/odb';
 import { type LogSink, setLogSink, systemRandom } from '#src/base/index.js';
-import { machineDisk } from '#src/odb/storage/level/directory.js';
-import type { Batch, Disk, HeldDirectory, Level } from '#src/odb/storage/level/disk.js';
+import type { Batch, Disk } from '#src/odb/storage/level/disk.js';
 import { LevelStorage } from '#src/odb/storage/level/level-storage.js';
+import { overriding, watchedDisk } from './watched-disk.js';
 
 const COUNT = 50;
 /** Current revisions, and prepared transactions, by the first bytes of their keys. */
@@ -37,28 +37,12 @@ afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 /** The machine's disk, on which something comes before each write of a batch. */
 function diskWith(beforeWrite: () => Promise<void>): Disk {
-  const withBatches = (level: Level): Level =>
-    overriding(level, {
-      batch: () => {
-        const batch = level.batch();
-        return overriding<Batch>(batch, { write: (options) => beforeWrite().then(() => batch.write(options)) });
-      },
-    });
-  return {
-    hold: (place, options) => {
-      const held = machineDisk.hold(place, options);
-      return overriding<HeldDirectory>(held, { openLevel: (how) => held.openLevel(how).then(withBatches) });
+  return watchedDisk((level) => ({
+    batch: () => {
+      const batch = level.batch();
+      return overriding<Batch>(batch, { write: (options) => beforeWrite().then(() => batch.write(options)) });
     },
-  };
-}
-
-function overriding<T extends object>(target: T, overrides: Partial<T>): T {
-  return new Proxy(target, {
-    get: (_, name) => {
-      const value = (overrides as Record<PropertyKey, unknown>)[name] ?? Reflect.get(target, name, target);
-      return typeof value === 'function' ? value.bind(target) : value;
-    },
-  });
+  }));
 }
 
 function open(beforeWrite: () => Promise<void> = async () => {}): Promise<LevelStorage> {

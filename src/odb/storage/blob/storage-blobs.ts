@@ -1,4 +1,3 @@
-import { type Clock, nextTurn } from '../../../base/index.js';
 import { CorruptionError, POSKeyError } from '../../errors.js';
 import type { Oid } from '../../ids.js';
 import type { Problem } from '../verify.js';
@@ -6,8 +5,8 @@ import { requireContent } from './blob-file.js';
 import { type BlobInfo, blobOf } from './blob-info.js';
 import type { BlobStore, PlacedBlob } from './blob-store.js';
 
-/** Blobs that are looked at between two turns of the event loop. */
-const STEP_BLOBS = 200;
+/** Blobs whose folders are looked at between two turns of the event loop: others wait that long. */
+const STEP_BLOBS = 10;
 
 /** A content that a transaction stores. */
 export interface BlobRequest {
@@ -34,7 +33,8 @@ export interface BlobKeeper {
 
 /** What {@link StorageBlobs} need of their storage. */
 export interface BlobOwner {
-  readonly clock: Clock;
+  /** Lets others have their turn. */
+  turn(): Promise<void>;
   /** All revisions of an object that are kept. */
   revisions(oid: Oid): Iterable<Uint8Array>;
   /** Whether a transaction is about to write the object. */
@@ -113,7 +113,7 @@ export class StorageBlobs implements BlobKeeper {
     for (const oid of this.#store.oids()) {
       this.collect([oid]);
       if (++count % STEP_BLOBS !== 0) continue;
-      await nextTurn(this.#owner.clock);
+      await this.#owner.turn();
       signal?.throwIfAborted();
     }
   }

@@ -79,7 +79,10 @@ export type Bookkeeping =
   | 'packed'
   /** Three random numbers that name the database for ever. */
   | 'identity'
-  /** Tid up to which history was trimmed, and how many transactions were dropped with it. */
+  /**
+   * Tid up to which history was trimmed, and how many transactions were dropped with it; where it was not yet trimmed of all that this
+   * last transaction superseded, also of how many of its records.
+   */
   | 'trimmed';
 
 /** The key of a current revision; `into` is used again, to make no garbage. */

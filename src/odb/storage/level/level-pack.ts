@@ -1,14 +1,14 @@
 import type { Oid, Tid } from '../../ids.js';
+import { OidSet } from '../pack/oid-set.js';
 import type { PackBackend, WalkedObject } from '../pack/pack.js';
 import type { Level } from './disk.js';
 import {
   bookkeepingKey,
   CURRENT_RANGE,
+  currentKey,
   decodeRevision,
   encodeNumbers,
-  numberOfRevision,
   oidOfKey,
-  olderKey,
   type StoredRevision,
   tidOfRevision,
 } from './keyspace.js';
@@ -17,43 +17,50 @@ import type { LevelWriter } from './level-writer.js';
 import type { Upkeep } from './upkeep.js';
 
 /** What one read takes from an iterator at most. It is dealt with in one turn of the event loop, for which others wait. */
-const READ_COUNT = 100;
+const READ_COUNT = 25;
 const READ_BYTES = 64 * 1024;
-/** Keys that one write drops, about. */
-const DROPS_PER_WRITE = 500;
+/** Objects of which it is decided in one turn whether they go. */
+const DECISIONS_PER_TURN = 250;
+/** Objects that one write drops: a commit that goes with them takes that much longer. */
+const DROPS_PER_WRITE = 250;
 
-/** Packs a database on the disk. */
+/** Packs a database on the disk, once. Each object is read once. */
 export class LevelPack implements PackBackend {
   readonly #level: Level;
   readonly #reader: LevelReader;
   readonly #writer: LevelWriter;
   readonly #upkeep: Upkeep;
+  readonly #turn: () => Promise<void>;
+  /** What the walk came by that was written before the time. */
+  readonly #candidates = new OidSet();
+  readonly #key = Buffer.allocUnsafe(9);
 
   constructor(options: {
     readonly level: Level;
     readonly reader: LevelReader;
     readonly writer: LevelWriter;
     readonly upkeep: Upkeep;
+    /** Lets others have their turn. */
+    readonly turn: () => Promise<void>;
   }) {
     this.#level = options.level;
     this.#reader = options.reader;
     this.#writer = options.writer;
     this.#upkeep = options.upkeep;
+    this.#turn = options.turn;
   }
 
   trim(before: Tid, signal: AbortSignal | undefined): Promise<void> {
     return this.#upkeep.trimBefore(before, signal);
   }
 
-  async *walk(): AsyncGenerator<readonly WalkedObject[]> {
+  async *walk(since: Tid): AsyncGenerator<readonly WalkedObject[]> {
     for await (const entries of this.#entries()) {
       yield entries.map(([key, value]) => {
         const oid = oidOfKey(key);
-        return {
-          oid,
-          tid: tidOfRevision(value),
-          revisions: () => this.#revisionsFrom(oid, decodeRevision(oid, value)),
-        };
+        const tid = tidOfRevision(value);
+        if (tid < since) this.#candidates.add(oid);
+        return { oid, tid, revisions: () => this.#revisionsFrom(oid, decodeRevision(oid, value)) };
       });
     }
   }
@@ -74,6 +81,7 @@ export class LevelPack implements PackBackend {
         if (entries.length === 0) return;
         // The next ones are read while these are dealt with.
         reading = read();
+        await this.#turn();
         yield entries;
       }
     } finally {
@@ -98,44 +106,36 @@ export class LevelPack implements PackBackend {
   async *sweep(before: Tid, decide: (oid: Oid) => boolean, isDropped: (oid: Oid) => boolean): AsyncGenerator<number> {
     // What a former pack has dropped may be younger.
     const packed = Math.max(before, this.#reader.packedTid);
-    const mark = () =>
-      this.#writer.writeBeside((batch) => batch.put(bookkeepingKey('packed'), encodeNumbers([packed])));
     // Ordering: before the first object is gone, so that it is not taken for lost.
-    await mark();
-    const dropped: Buffer[] = [];
+    await this.#writer.writeBeside((batch) => batch.put(bookkeepingKey('packed'), encodeNumbers([packed])));
+    let looked = 0;
+    const dropped: Oid[] = [];
     try {
-      for await (const entries of this.#entries()) {
-        for (const [key, value] of entries) {
-          const oid = oidOfKey(key);
-          if (tidOfRevision(value) >= before || !decide(oid)) continue;
-          // What was written since it was read is not to go: so this is what there is of it.
-          dropped.push(key);
-          for (let n = numberOfRevision(value) - 1; n >= 0 && this.#reader.olderValue(oid, n) !== undefined; n--) {
-            dropped.push(olderKey(oid, n));
-            if (dropped.length >= DROPS_PER_WRITE) await this.#drop(dropped.splice(0), isDropped);
-          }
-        }
-        // Each write waits for the commit that is being written: few of them, of a size for which the next commit does not wait long.
-        if (dropped.length >= DROPS_PER_WRITE) await this.#drop(dropped.splice(0), isDropped);
-        yield entries.length;
+      for (const oid of this.#candidates) {
+        looked++;
+        // Invariant: it has no older revisions. What superseded them came before the time too: they were trimmed.
+        if (decide(oid)) dropped.push(oid);
+        const isFull = dropped.length >= DROPS_PER_WRITE;
+        if (isFull) await this.#drop(dropped.splice(0), isDropped);
+        if (!isFull && looked % DECISIONS_PER_TURN > 0) continue;
+        await this.#turn();
+        yield looked;
+        looked = 0;
       }
     } finally {
       // Also where it is stopped: what was decided is decided.
       await this.#drop(dropped, isDropped);
     }
-    // Crash: what is gone stays gone from here on. Contents of blobs are removed only after that.
-    await mark();
+    yield looked;
   }
 
-  async #drop(keys: readonly Buffer[], isDropped: (oid: Oid) => boolean): Promise<void> {
-    if (keys.length === 0) return;
-    await this.#writer.writeBeside(
-      (batch) => {
-        // Ordering: asked once nothing else is being written. An object that was restored since has a revision that has to stay.
-        for (const key of keys) if (isDropped(oidOfKey(key))) batch.del(key);
-      },
-      { isSynced: false },
-    );
+  async #drop(oids: readonly Oid[], isDropped: (oid: Oid) => boolean): Promise<void> {
+    if (oids.length === 0) return;
+    // Crash: what is gone stays gone. The contents of blobs, and transactions of which nothing is left, are removed only after that.
+    await this.#writer.writeWithNext((batch) => {
+      // Ordering: asked when all that was accepted before is written, or is in this batch. What was restored since has to stay.
+      for (const oid of oids) if (isDropped(oid)) batch.del(currentKey(oid, this.#key));
+    });
   }
 
   async tidy(before: Tid): Promise<void> {

@@ -145,6 +145,7 @@ export class LevelStorage extends BaseStorage {
       lastCommit,
       written: last,
       checkpoint,
+      turn: () => this.turn(),
     });
     if (!options.readOnly) {
       const keepMs = keepMsOf(options.history ?? DEFAULT_HISTORY);
@@ -152,7 +153,9 @@ export class LevelStorage extends BaseStorage {
       const write: UpkeepOptions['write'] = (put) => this.#writer.writeBeside(put);
       const secure = () => this.#writer.secure();
       const trimmed = (blobs: Iterable<Oid>) => this.#blobs?.collect(blobs);
-      this.#upkeep = new Upkeep({ level, reader, clock: this.clock, keepMs, checkpointTid, write, secure, trimmed });
+      const { clock } = this;
+      const turn = () => this.turn();
+      this.#upkeep = new Upkeep({ level, reader, clock, turn, keepMs, checkpointTid, write, secure, trimmed });
     }
     this.#blobs = blobStore && this.blobsIn(blobStore);
     const named = new Set(opened.doubts.flatMap(({ records }) => contentIds(records)));
@@ -472,7 +475,8 @@ export class LevelStorage extends BaseStorage {
 
   protected override get packBackend(): PackBackend {
     const upkeep = this.#upkeep as Upkeep;
-    return new LevelPack({ level: this.#level, reader: this.#reader, writer: this.#writer, upkeep });
+    const turn = () => this.turn();
+    return new LevelPack({ level: this.#level, reader: this.#reader, writer: this.#writer, upkeep, turn });
   }
 
   protected override get reader(): Pick<StorageAttachment, 'module' | 'data'> {

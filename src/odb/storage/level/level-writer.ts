@@ -48,7 +48,12 @@ export interface LevelWriterOptions {
   readonly lastCommit: LastCommitFile;
   readonly written: ChainPlace;
   readonly checkpoint: ChainPlace;
+  /** Lets others have their turn, those first who are about to commit. */
+  readonly turn: () => Promise<void>;
 }
+
+/** Puts something into a batch. */
+type Put = (batch: Batch) => void;
 
 /**
  * Writes transactions: one batch and one sync for all that are given together.
@@ -85,6 +90,9 @@ export class LevelWriter {
   readonly #leftovers = new Set<AcceptedTransaction>();
   /** Outcomes that need not be kept any longer: they go with the next write. */
   #forgotten: Uint8Array[] = [];
+  /** What is written with the next commit, if one comes. */
+  readonly #riders = new Set<Put>();
+  readonly #turn: () => Promise<void>;
   readonly #currentKey = Buffer.allocUnsafe(9);
   readonly #olderKey = Buffer.allocUnsafe(13);
 
@@ -98,6 +106,7 @@ export class LevelWriter {
     this.#lastCommit = options.lastCommit;
     this.#written = options.written;
     this.#checkpoint = options.checkpoint;
+    this.#turn = options.turn;
   }
 
   /** Up to here all transactions are known to be there: the walk at open begins after it. */
@@ -115,12 +124,15 @@ export class LevelWriter {
       let written = begun;
       // The checkpoint says where this batch begins: the walk at open looks at every transaction after it.
       const forgotten = this.#forgotten;
+      const riders = [...this.#riders];
       const isCheckpoint = begun.sequence + transactions.length - this.#checkpoint.sequence >= CHECKPOINT_COMMITS;
       await this.#writeBatch((batch) => {
         written = this.#putTransactions(batch, transactions);
         for (const commitId of forgotten) batch.del(decisionKey(commitId));
         if (isCheckpoint) batch.put(bookkeepingKey('checkpoint'), encodeNumbers([begun.sequence, begun.tid]));
+        for (const put of riders) put(batch);
       });
+      for (const put of riders) this.#riders.delete(put);
       this.#forgotten = this.#forgotten.slice(forgotten.length);
       for (const accepted of transactions) this.#leftovers.delete(accepted);
       if (isCheckpoint) this.#checkpoint = begun;
@@ -217,21 +229,44 @@ export class LevelWriter {
   }
 
   /**
-   * Writes what is no commit, between commits. Without `isSynced` it does not wait for the disk, and a crash of the machine may take it
-   * back; also without what was written after it, if LevelDB has begun a new log in between.
+   * Writes what is no commit, between commits; it waits for the disk as those do, or as `isSynced` says.
    *
    * @throws StorageError when it fails, and while a failed write is in the way: to take writes up again is the business of the next commit.
    */
-  writeBeside(put: (batch: Batch) => void, { isSynced = this.#durable } = {}): Promise<void> {
-    return this.#alone(async () => {
-      if (this.#isLogInDoubt) throw new StorageError('a write has failed before');
-      try {
-        await this.#writeBatch(put, isSynced);
-      } catch (error) {
-        if (error instanceof StorageError) throw error;
-        throw new StorageError(`${this.#directory.levelFolder} cannot be written (${String(error)})`, { cause: error });
-      }
-    });
+  async writeBeside(put: Put, { isSynced = this.#durable } = {}): Promise<void> {
+    await this.#turn();
+    await this.#alone(() => this.#writeNoCommit(put, isSynced));
+  }
+
+  /**
+   * Writes what is no commit with the next one, or alone where none is about to be written: it keeps none of them waiting. `put` is called
+   * as the batch is made, and again where that could not be written.
+   *
+   * @throws StorageError as `writeBeside`.
+   */
+  async writeWithNext(put: Put): Promise<void> {
+    this.#riders.add(put);
+    const isWaiting = () => this.#riders.has(put);
+    try {
+      while (this.#writing && isWaiting()) await this.#writing;
+      // Who has waited for that write may be about to commit again.
+      await this.#turn();
+      await this.#alone(async () => {
+        if (isWaiting()) await this.#writeNoCommit(put);
+      });
+    } finally {
+      this.#riders.delete(put);
+    }
+  }
+
+  async #writeNoCommit(put: Put, isSynced?: boolean): Promise<void> {
+    if (this.#isLogInDoubt) throw new StorageError('a write has failed before');
+    try {
+      await this.#writeBatch(put, isSynced);
+    } catch (error) {
+      if (error instanceof StorageError) throw error;
+      throw new StorageError(`${this.#directory.levelFolder} cannot be written (${String(error)})`, { cause: error });
+    }
   }
 
   /**
@@ -349,7 +384,7 @@ export class LevelWriter {
     return { n: current.n, value: asBuffer(value as Buffer) };
   }
 
-  async #writeBatch(put: (batch: Batch) => void, isSynced = this.#durable): Promise<void> {
+  async #writeBatch(put: Put, isSynced = this.#durable): Promise<void> {
     if (!this.#durable && this.#memoryBytes >= this.#directory.memoryBytesMax) await this.#writeTable();
     const batch = this.#durable ? this.#level.batch() : new MeasuredBatch(this.#level.batch());
     try {

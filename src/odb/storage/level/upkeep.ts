@@ -30,12 +30,16 @@ const DROPS_PER_STEP = 250;
 const NEW_OBJECT_COUNTS = 0.01;
 /** Records of a transaction that are looked at before it is left alone. */
 const LOOKS_MAX = 64;
+/** Revisions that are looked at, about, between two turns of the event loop. */
+const LOOKS_PER_TURN = 32;
 
 /** What an {@link Upkeep} works on. */
 export interface UpkeepOptions {
   readonly level: Level;
   readonly reader: LevelReader;
   readonly clock: Clock;
+  /** Lets others have their turn. */
+  readonly turn: () => Promise<void>;
   /** How long superseded revisions are kept; `undefined`: for ever. */
   readonly keepMs: number | undefined;
   /** Transactions after this one are needed to open the database, and stay. */
@@ -121,14 +125,15 @@ export class Upkeep {
 
   /** Drops the transactions before `horizon` of which nothing is left. */
   async dropEmptied(horizon: Tid): Promise<void> {
-    const { level, reader, checkpointTid, write } = this.#options;
+    const { level, reader, checkpointTid, write, turn } = this.#options;
     let emptied: Tid[] = [];
+    let looks = 0;
     const drop = () =>
       this.#oneAtATime.run(async () => {
-        const [last = ZERO_TID, dropped = 0] = await this.#trimmed();
+        const mark = await this.#trimmed();
         await write((batch) => {
           for (const tid of emptied) batch.del(transactionKey(tid));
-          batch.put(bookkeepingKey('trimmed'), encodeNumbers([last, dropped + emptied.length]));
+          putTrimmed(batch, { ...mark, dropped: mark.dropped + emptied.length });
         });
         emptied = [];
       });
@@ -136,16 +141,21 @@ export class Upkeep {
       const tid = tidOfKey(key);
       // Those after it are needed to open the database.
       if (tid > checkpointTid()) break;
-      if (isEmptied(reader, decodeTransaction(tid, value).records)) emptied.push(tid);
+      const { records } = decodeTransaction(tid, value);
+      if (isEmptied(reader, records)) emptied.push(tid);
       if (emptied.length >= DROPS_PER_STEP) await drop();
+      looks += Math.min(records.length / 2, LOOKS_MAX);
+      if (looks < LOOKS_PER_TURN) continue;
+      looks = 0;
+      await turn();
     }
     if (emptied.length > 0) await drop();
   }
 
-  /** Up to where history was trimmed, and how many transactions were dropped. */
-  async #trimmed(): Promise<readonly [Tid?, number?]> {
+  async #trimmed(): Promise<Trimmed> {
     const mark = await this.#options.level.get(bookkeepingKey('trimmed'));
-    return mark === undefined ? [] : (decodeNumbers('the mark of trimmed history', mark) as [Tid, number]);
+    const [last = ZERO_TID, dropped = 0, records = 0] = mark ? decodeNumbers('the mark of trimmed history', mark) : [];
+    return { last: last as Tid, dropped, records };
   }
 
   #trim(): Promise<boolean> {
@@ -158,29 +168,47 @@ export class Upkeep {
   /** Resolves to whether there is nothing left to trim. */
   async #trimStep(horizon: Tid): Promise<boolean> {
     const { level, checkpointTid, write, secure, trimmed } = this.#options;
-    const [from = ZERO_TID, dropped = 0] = await this.#trimmed();
+    const from = await this.#trimmed();
     const step = new Step(this.#options, checkpointTid());
-    const range = { gt: transactionKey(from), lt: transactionKey(horizon) };
-    let last = from;
+    const first = transactionKey(from.last);
+    const range = { ...(from.records > 0 ? { gte: first } : { gt: first }), lt: transactionKey(horizon) };
+    let to: Trimmed | undefined;
     for await (const [key, value] of level.iterator(range)) {
-      last = tidOfKey(key);
-      step.superseded(decodeTransaction(last, value).records);
-      if (step.count >= DROPS_PER_STEP || this.#isStopped) break;
+      const last = tidOfKey(key);
+      const begin = last === from.last ? from.records : 0;
+      const records = await step.superseded(decodeTransaction(last, value).records, begin);
+      to = { ...from, last, records };
+      if (step.isFull || this.#isStopped) break;
     }
-    if (last === from) return true;
+    if (!to) return true;
     const emptied = await step.emptied();
+    const mark = { ...to, dropped: from.dropped + emptied.length };
     await write((batch) => {
       for (const key of step.revisionKeys()) batch.del(key);
       for (const tid of emptied) batch.del(transactionKey(tid));
-      batch.put(bookkeepingKey('trimmed'), encodeNumbers([last, dropped + emptied.length]));
+      putTrimmed(batch, mark);
     });
     if (step.blobs.size > 0) {
       // Crash: the contents go for good, so what superseded them has to stay.
       await secure();
       trimmed(step.blobs);
     }
-    return step.count < DROPS_PER_STEP;
+    return !step.isFull;
   }
+}
+
+/** How far history was trimmed. */
+interface Trimmed {
+  /** What transactions up to this one superseded is gone. */
+  readonly last: Tid;
+  /** How many transactions were dropped with it. */
+  readonly dropped: number;
+  /** Where the last one has superseded more than one step drops: up to which of its records that is gone; 0 when it all is. */
+  readonly records: number;
+}
+
+function putTrimmed(batch: Batch, { last, dropped, records }: Trimmed): void {
+  batch.put(bookkeepingKey('trimmed'), encodeNumbers(records > 0 ? [last, dropped, records] : [last, dropped]));
 }
 
 /** What one step drops. */
@@ -188,31 +216,48 @@ class Step {
   readonly #level: Level;
   readonly #reader: LevelReader;
   readonly #checkpointTid: Tid;
+  readonly #turn: () => Promise<void>;
   /** Numbers of the revisions, by oid. */
   readonly #revisions = new Map<Oid, Set<number>>();
   /** Transactions that lose a record. */
   readonly #losers = new Set<Tid>();
   /** Blobs that lose a revision. */
   readonly blobs = new Set<Oid>();
-  count = 0;
+  #count = 0;
+  /** The count at the last turn. */
+  #turned = 0;
 
-  constructor({ level, reader }: UpkeepOptions, checkpointTid: Tid) {
+  constructor({ level, reader, turn }: UpkeepOptions, checkpointTid: Tid) {
     this.#level = level;
+    this.#turn = turn;
     this.#reader = reader;
     this.#checkpointTid = checkpointTid;
   }
 
-  /** A transaction before the horizon wrote these records (oid and number, in turn): what they superseded goes. */
-  superseded(records: readonly number[]): void {
-    for (let i = 0; i < records.length; i += 2) {
+  /** Whether there is enough to do: a step is bounded work. */
+  get isFull(): boolean {
+    return this.#count >= DROPS_PER_STEP;
+  }
+
+  /**
+   * A transaction before the horizon wrote these records (oid and number, in turn): what they superseded goes, from the record `begin` on.
+   * Resolves to the record before which the step was full; 0 when these were all.
+   */
+  async superseded(records: readonly number[], begin: number): Promise<number> {
+    for (let i = begin * 2; i < records.length; i += 2) {
+      if (this.isFull) return i / 2;
+      if (this.#count - this.#turned >= LOOKS_PER_TURN) {
+        this.#turned = this.#count;
+        await this.#turn();
+      }
       const oid = records[i] as Oid;
       const n = (records[i + 1] as number) - 1;
-      // Also counts what has nothing to drop: a step is bounded work.
+      // Also counts what has nothing to drop.
       if (n < 0) {
-        this.count += NEW_OBJECT_COUNTS;
+        this.#count += NEW_OBJECT_COUNTS;
         continue;
       }
-      this.count++;
+      this.#count++;
       const value = this.#reader.olderValue(oid, n);
       if (value === undefined) continue;
       const numbers = this.#revisions.get(oid);
@@ -221,6 +266,7 @@ class Step {
       this.#losers.add(tidOfRevision(asBuffer(value)));
       if (blobOf(dataOfRevision(asBuffer(value)))) this.blobs.add(oid);
     }
+    return 0;
   }
 
   *revisionKeys(): Generator<Buffer> {

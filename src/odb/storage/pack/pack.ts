@@ -1,4 +1,4 @@
-import { type Clock, nextTurn, untilAborted } from '../../../base/index.js';
+import { untilAborted } from '../../../base/index.js';
 import type { Oid, Tid } from '../../ids.js';
 import type { PackOptions } from '../storage.js';
 import { type Graph, Marking } from './marking.js';
@@ -22,16 +22,16 @@ export interface PackBackend {
   /** Drops the revisions that transactions before `before` superseded. */
   trim(before: Tid, signal: AbortSignal | undefined): Promise<void>;
   /**
-   * Walks over objects, a few at a time: over all, in the order of their oids, or at least over those that were changed by the transaction
-   * `since` or later ones.
+   * Walks over objects, a few at a time, after each of which others have had their turn: over all, in the order of their oids, or at least
+   * over those that were changed by the transaction `since` or later ones.
    */
   walk(since: Tid): AsyncIterable<readonly WalkedObject[]>;
   /** All revisions of an object that are kept. */
   revisions(oid: Oid): Iterable<Uint8Array>;
   /**
-   * Drops objects with all their revisions. `decide` says at once, and finally, whether an object goes; it is asked only of those whose
-   * current revision is older than `before`, and says no of those that were written meanwhile. `isDropped` is asked when an object is
-   * removed at last: one that was restored after the decision stays. Yields how many were looked at.
+   * Drops objects with all their revisions, after `trim` and a `walk` since the same time. `decide` says at once, and finally, whether an
+   * object goes; it is asked only of those whose current revision is older than `before`, and says no of those that were written meanwhile.
+   * `isDropped` is asked when an object is removed at last: one that was restored after the decision stays. Yields how many were looked at.
    */
   sweep(before: Tid, decide: (oid: Oid) => boolean, isDropped: (oid: Oid) => boolean): AsyncIterable<number>;
   /** Drops transactions of which nothing is left, and gives room back. */
@@ -40,7 +40,8 @@ export interface PackBackend {
 
 /** How the packing takes part in commits. */
 export interface PackCommits {
-  readonly clock: Clock;
+  /** Lets others have their turn: to be awaited between any two parts of the work, which last as long as others wait at most. */
+  turn(): Promise<void>;
   /** Has commits ask the marking; resolves once all that were accepted before are written. */
   begin(marking: Marking): Promise<void>;
   /** Whether nobody is about to write the object; what is known of it is forgotten. */
@@ -75,7 +76,7 @@ export async function pack(backend: PackBackend, commits: PackCommits, options: 
     await walk(backend, marking, options);
     while (!marking.step(STEP_OBJECTS)) {
       onProgress?.({ phase: 'mark', objects: marking.markedCount });
-      await nextTurn(commits.clock);
+      await commits.turn();
       signal?.throwIfAborted();
     }
     signal?.throwIfAborted();
