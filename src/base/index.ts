@@ -21,5 +21,5 @@ export { LockFile, LockFileHeldError, type LockHolder } from './lock-file.js';
 export { Logger, type LogLevel, type LogRecord, type LogSink, setLogLevel, setLogSink } from './logger.js';
 export { type Machine, thisMachine } from './machine.js';
 export { Mutex } from './mutex.js';
-export { requireOptions, requireProgressOptions } from './options.js';
+export { nearestName, requireOptions, requireProgressOptions } from './options.js';
 export { type Random, seededRandom, systemRandom } from './random.js';

@@ -4,14 +4,15 @@ import {
   argumentTypeError,
   type Duration,
   durationMs,
+  nearestName,
   type Size,
   sizeBytes,
 } from '../base/index.js';
 import type { Databases } from './connection/connection-set.js';
 import type { Tid } from './ids.js';
-import type { PackProgress } from './storage/storage.js';
+import type { PackProgress, Storage } from './storage/storage.js';
 import { isStorage } from './storage/storage-argument.js';
-import type { StorageOptions } from './storage/uri.js';
+import { requireStorageOptions, type StorageOptions } from './storage/uri.js';
 import type { TransactionManager } from './transaction/transaction-manager.js';
 
 /** Options of `DB.open`; those of the storage may stand beside them. */
@@ -116,6 +117,7 @@ export function checkOpening(storage: unknown, options: unknown): void {
   }
   const given = options as Readonly<Record<string, unknown>>;
   for (const name of Object.keys(given)) checkSpelling(name);
+  requireStorageOptions(storage as Storage | string, storageOptions(given), OWN);
   for (const name of Object.keys(COUNTS)) if (given[name] !== undefined) checkCount(name as CountName, given[name]);
   for (const name of DURATIONS) {
     if (given[name] !== undefined && !(durationMs(given[name] as Duration) >= 0)) {
@@ -137,24 +139,13 @@ export function storageOptions(options: Readonly<Record<string, unknown>>): Reco
   return Object.fromEntries(Object.entries(options).filter(([name]) => !OWN.has(name)));
 }
 
-/** Storages have options of their own, which nobody knows here; what differs from one of ours by a slip of the hand is none of them. */
+/** Whoever registers a scheme need not tell its options; what differs from one of ours by a slip of the hand is none of them. */
 function checkSpelling(name: string): void {
   if (OWN.has(name)) return;
-  const meant = [...OWN].find((own) => own.toLowerCase() === name.toLowerCase() || isSlip(own, name));
+  const meant = nearestName(name, OWN, 1);
   if (meant !== undefined) {
     throw argumentTypeError('ARG_OPTIONS', `there is no option '${name}': do you mean '${meant}'?`);
   }
-}
-
-/** Whether two names differ by one letter: another one, one too many, or two that changed places. */
-function isSlip(a: string, b: string): boolean {
-  if (a.length < b.length) return isSlip(b, a);
-  let start = 0;
-  while (start < b.length && a[start] === b[start]) start++;
-  const [restA, restB] = [a.slice(start), b.slice(start)];
-  if (a.length > b.length) return restA.slice(1) === restB;
-  const isSwapped = restA[0] === restB[1] && restA[1] === restB[0] && restA.slice(2) === restB.slice(2);
-  return a.length === b.length && (restA.slice(1) === restB.slice(1) || isSwapped);
 }
 
 type CountName = keyof typeof COUNTS;

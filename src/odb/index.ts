@@ -118,7 +118,7 @@ export type {
   VoteOutcome,
 } from './storage/storage.js';
 export { type RecordTransform, TransformStorage } from './storage/transform-storage.js';
-export { openStorage, registerScheme, type StorageOptions } from './storage/uri.js';
+export { openStorage, registerScheme, type SchemeFacts, type StorageOptions } from './storage/uri.js';
 export type { Problem, VerifyOptions, VerifyProgress } from './storage/verify.js';
 export { transaction } from './transaction/current.js';
 export type { DataManager, DataManagerSavepoint, Synchronizer } from './transaction/data-manager.js';

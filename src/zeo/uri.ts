@@ -27,7 +27,23 @@ export function parseZeoUri(uri: string): { readonly address: string; readonly s
   );
 }
 
+const OPTIONS: readonly string[] = Object.keys({
+  storage: true,
+  cacheSize: true,
+  blobCacheSize: true,
+  blobCachePath: true,
+  wait: true,
+  waitTimeout: true,
+  readTimeout: true,
+  readOnly: true,
+  label: true,
+  conflictResolver: true,
+} satisfies Record<keyof ClientOptions, true>);
+
 // `cacheSize` beside it is the number of objects that the connections of the database keep.
-registerScheme('zeo', (uri, { clientCacheSize, ...options }: StorageOptions) =>
-  connectUri(uri, clientCacheSize === undefined ? options : { ...options, cacheSize: clientCacheSize as Size }),
+registerScheme(
+  'zeo',
+  (uri, { clientCacheSize, ...options }: StorageOptions) =>
+    connectUri(uri, clientCacheSize === undefined ? options : { ...options, cacheSize: clientCacheSize as Size }),
+  { options: ['clientCacheSize', ...OPTIONS] },
 );
