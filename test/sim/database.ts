@@ -1,4 +1,5 @@
 import { DB, recordConflictResolver } from 'holdfast/odb';
+import type { Size } from '#src/base/index.js';
 import { type History, LevelStorage } from '#src/odb/storage/level/level-storage.js';
 import { checkHistory, type Observed } from './history.js';
 import { Ledger } from './ledger.js';
@@ -14,6 +15,8 @@ const HISTORIES: readonly (readonly [History, number | undefined])[] = [
   [{ days: 1 }, 86_400_000],
 ];
 
+/** With the small one, many transactions are written in several batches. */
+const BATCH_SIZES: readonly Size[] = ['8MB', '8MB', 300];
 /** How often the disk fails while a database is opened. */
 const HARM_PROBABILITY = 0.2;
 
@@ -44,10 +47,16 @@ export class KeptDatabase {
   readonly #scheduler: Scheduler;
   readonly #options: OpeningOptions;
   readonly #keep: History;
+  readonly #batchSize: Size;
+  /** How often it could not be opened, since the disk failed. */
+  refusals = 0;
+  /** How many transactions were lost, as they may be where commits do not wait for the disk. */
+  losses = 0;
   /** Whether commits wait for the disk; in some databases they do not always. */
   readonly #isDurable: boolean;
   /** Whether all is there that was acknowledged, if the machine goes down now. */
   #isAllDurable = true;
+  #areOidsDurable = true;
 
   constructor(name: string, scheduler: Scheduler, options: OpeningOptions & { readonly durable: boolean }) {
     this.#isDurable = options.durable;
@@ -58,13 +67,15 @@ export class KeptDatabase {
     this.disk.lie = options.lie;
     const [keep, keepMs] = scheduler.pick(HISTORIES);
     this.#keep = keep;
+    this.#batchSize = options.batchSize ?? scheduler.pick(BATCH_SIZES);
     this.ledger = new Ledger(scheduler, this.disk.blobs, keepMs);
     this.ledger.onCommitted = (description, tid, isLate) => {
       scheduler.note(`${description} is there as ${tid} in ${name}`);
       const observed = this.history.findLast((each) => each.name === description);
       if (observed) Object.assign(observed, { tid, isLate });
     };
-    this.ledger.onLost = (last) => {
+    this.ledger.onLost = (last, count) => {
+      this.losses += count;
       scheduler.note(`all after ${last} is lost in ${name}`);
       // From now on it is as if that had never been.
       checkHistory(this.history, isMerged);
@@ -75,7 +86,8 @@ export class KeptDatabase {
   /** Everything ends at once. */
   crash(end: End): void {
     this.disk.crash(end);
-    this.ledger.crashed(end, this.#isAllDurable);
+    this.ledger.crashed(end, { isDurable: this.#isAllDurable, areOidsDurable: this.#areOidsDurable });
+    if (end === 'machine') this.#areOidsDurable = true;
   }
 
   /**
@@ -104,6 +116,7 @@ export class KeptDatabase {
         return { kept: this, storage, db };
       } catch (error) {
         if (!isOfDisk(error)) throw error;
+        this.refusals++;
         scheduler.note(`${this.name} cannot be opened: ${(error as Error).message}`);
         await storage?.close();
       } finally {
@@ -116,6 +129,7 @@ export class KeptDatabase {
     const scheduler = this.#scheduler;
     const durable = this.#isDurable || scheduler.chance(0.3);
     this.#isAllDurable &&= durable;
+    this.#areOidsDurable &&= durable;
     const storage = await LevelStorage.open(
       'simulated',
       {
@@ -123,7 +137,7 @@ export class KeptDatabase {
         random: scheduler.random,
         history: this.#keep,
         durable,
-        batchSize: this.#options.batchSize ?? '8MB',
+        batchSize: this.#batchSize,
         conflictResolver: recordConflictResolver,
       },
       this.disk,

@@ -61,6 +61,7 @@ export class Ledger {
   #blobs!: BlobStore;
   /** The last transactions may be lost. */
   #mayLose = false;
+  #mayForgetOids = false;
   /** Contents may be there that no revision names: the next pack that comes to its end takes them. */
   #mayHaveOrphans = false;
 
@@ -76,8 +77,8 @@ export class Ledger {
   /** The newest transaction that was acknowledged. */
   acknowledgedTid = 0 as Tid;
 
-  /** Tells that what came after a transaction is lost, as it may be where commits do not wait for the disk. */
-  onLost: ((last: Tid) => void) | undefined;
+  /** Tells that so many transactions are lost that came after one, as they may be where commits do not wait for the disk. */
+  onLost: ((last: Tid, count: number) => void) | undefined;
 
   /** Tells of each transaction that is known to be committed: by the answer to it, or because it was found after a crash. `isLate` where it was in doubt. */
   onCommitted: ((description: string, tid: Tid, isLate?: boolean) => void) | undefined;
@@ -223,7 +224,8 @@ export class Ledger {
       return await decision;
     } catch (error) {
       const { cause } = error as Error;
-      intent.fate = cause === undefined && !(error instanceof CommitUncertainError) ? 'refused' : 'doubtful';
+      const isRefused = cause === undefined && !(error instanceof CommitUncertainError) && !intent.isVoted;
+      intent.fate = isRefused ? 'refused' : 'doubtful';
       throw error;
     }
   }
@@ -275,9 +277,15 @@ export class Ledger {
 
   // ---------------------------------------------------------------- after a crash
 
-  /** Everything has ended at once. @param isDurable whether commits have waited for the disk */
-  crashed(end: End, isDurable: boolean): void {
-    if (end === 'machine' && !isDurable) this.#mayLose = true;
+  /**
+   * Everything has ended at once.
+   *
+   * @param options.isDurable whether all commits have waited for the disk
+   * @param options.areOidsDurable whether all oids were reserved so that the disk had that
+   */
+  crashed(end: End, options: { readonly isDurable: boolean; readonly areOidsDurable: boolean }): void {
+    if (end === 'machine' && !options.isDurable) this.#mayLose = true;
+    if (end === 'machine' && !options.areOidsDurable) this.#mayForgetOids = true;
     // A process that ends leaves its marks of what was under way; of a machine that goes down, some may be lost.
     if (end === 'machine') this.#mayHaveOrphans = true;
   }
@@ -304,6 +312,7 @@ export class Ledger {
       } else this.#found(tid, description, records);
     }
     if (this.#mayLose) this.#lose(missing);
+    if (this.#mayForgetOids) this.#forgetOids();
     for (const tid of missing) {
       if (tid > horizon) this.#fail('durability', `${tid} (${this.#descriptions.get(tid)}) is lost`);
     }
@@ -324,15 +333,21 @@ export class Ledger {
     let last = this.#published.length;
     while (last > 0 && missing.delete(this.#published[last - 1] as Tid)) last--;
     const lastTid = (this.#published[last - 1] ?? 0) as Tid;
-    for (const tid of this.#published.splice(last)) this.#descriptions.delete(tid);
+    const lost = this.#published.splice(last);
+    for (const tid of lost) this.#descriptions.delete(tid);
     this.#revisions.forgetAfter(lastTid);
     for (const intent of this.#intents) if (intent.tid !== undefined && intent.tid > lastTid) intent.tid = undefined;
     this.acknowledgedTid = Math.min(this.acknowledgedTid, lastTid) as Tid;
-    // A pack may be lost too, and which oids were reserved.
+    // A pack may be lost too.
     this.#gone.clear();
+    this.onLost?.(lastTid, lost.length);
+  }
+
+  /** Oids that nothing was stored with may be given again. */
+  #forgetOids(): void {
+    this.#mayForgetOids = false;
     this.#oids = new OidSet();
     for (const oid of this.#revisions.oids) this.#oids.add(oid);
-    this.onLost?.(lastTid);
   }
 
   #found(

@@ -41,6 +41,10 @@ export interface SimulationReport {
   readonly together: number;
   /** Those of them that were in doubt. */
   readonly doubts: number;
+  /** Transactions that were lost where commits do not wait for the disk. */
+  readonly losses: number;
+  /** Openings that failed, since the disk did. */
+  readonly refusals: number;
   /** Of all that happened: equal seeds give equal hashes. */
   readonly hash: string;
 }
@@ -126,6 +130,8 @@ class Simulation {
       packsBeside: sum(({ ledger }) => ledger.packsBeside),
       together: checkTogether(this.#databases.map(({ ledger }) => ledger)),
       doubts: sum(({ history }) => history.filter(({ isLate }) => isLate).length),
+      losses: sum(({ losses }) => losses),
+      refusals: sum(({ refusals }) => refusals),
       hash: this.#scheduler.trace.hash,
     };
   }
