@@ -32,7 +32,7 @@ test('nor where a transaction is of two databases', async (t) => {
 
 test('nor where commits do not wait for the disk: what the machine takes with it are the last ones', async (t) => {
   let losses = 0;
-  for (const seed of [7, 26, 31, 49])
+  for (const seed of [2, 13, 19, 30])
     await t.test(`seed ${seed}`, async () => {
       losses += (await simulate(seed, { databases: 1, durable: false })).losses;
     });

@@ -1,5 +1,5 @@
 import { pipeline } from 'node:stream/promises';
-import { type Connection, type Persistent, PersistentBlob, POSKeyError, type Tid } from 'holdfast/odb';
+import { type Connection, type Persistent, PersistentBlob, POSKeyError, type Tid, ZERO_TID } from 'holdfast/odb';
 import { CheckFailed } from './check-failed.js';
 import type { KeptDatabase } from './database.js';
 import { ABSENT, type Effect, itemsText, type Observed } from './history.js';
@@ -241,6 +241,8 @@ export class View {
     if (other && this.#scheduler.chance(0.7)) {
       // It may have been packed away, and then this commit has to be refused.
       slot.node = other;
+      // Where the transaction that made it did not happen, this one makes it.
+      if (other._p_serial === ZERO_TID) this.observed.hasNewNodes = true;
     } else if (seen.length > 0 && this.#scheduler.chance(0.5)) {
       const parent = this.#scheduler.pick(seen);
       if (this.#scheduler.chance(0.3)) parent.kids = parent.kids.slice(1);
