@@ -108,6 +108,8 @@ class Versions {
     }
     for (const [key, { before, after }] of this.#changes.get(undone.tid as Tid) ?? []) {
       if (undone.effects.some((effect) => effect.key === key && effect.kind === 'add')) continue;
+      // What it put there and took away again is nothing to be undone: others may have changed it since.
+      if (before === after) continue;
       const now = this.at(key, transaction.tid as Tid).value;
       if (now !== after) {
         throw new CheckFailed(
