@@ -128,7 +128,7 @@ export class Operator {
     const scheduler = this.#scheduler;
     const { storage } = this.#database;
     const { ledger } = this.#kept;
-    for (let count = 1 + scheduler.below(4); count > 0 && !this.#life.isClosing; count--) {
+    for (let count = 1 + scheduler.below(8); count > 0 && !this.#life.isClosing; count--) {
       const garbage = ledger.someGarbage();
       if (!garbage) return;
       const tid = nextTid(storage.lastTransaction(), scheduler.now());
