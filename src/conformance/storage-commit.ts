@@ -428,22 +428,22 @@ export function testCommits(suite: StorageSuite): void {
     const drain = async (all: AsyncIterable<unknown>) => {
       for await (const each of all) assert.fail(`told of ${String(each)}`);
     };
-    const calls: Record<string, Promise<unknown>> = {
-      commit: storage.commit(open),
-      tpcFinish: storage.tpcFinish(voted),
-      outcome: storage.outcome(open.commitId),
-      history: storage.history(oid),
-      undoLog: storage.undoLog(),
-      iterate: drain(storage.iterate()),
-      'iterate, asked before': drain(begun),
-      verify: drain(storage.verify({ references: () => [] })),
-      pack: storage.pack({ before: tid, references: strongReferences }),
-      doubts: storage.doubts.list(),
-      resolve: storage.doubts.resolve(voted.commitId, true),
-      forget: storage.doubts.forget(voted.commitId),
-      loadBlob: storage.loadBlob(oid, { id: '0'.repeat(32), size: 1, crc: 0 }),
+    const calls: Record<string, () => Promise<unknown>> = {
+      commit: () => storage.commit(open),
+      tpcFinish: () => storage.tpcFinish(voted),
+      outcome: () => storage.outcome(open.commitId),
+      history: () => storage.history(oid),
+      undoLog: () => storage.undoLog(),
+      iterate: () => drain(storage.iterate()),
+      'iterate, asked before': () => drain(begun),
+      verify: () => drain(storage.verify({ references: () => [] })),
+      pack: () => storage.pack({ before: tid, references: strongReferences }),
+      doubts: () => storage.doubts.list(),
+      resolve: () => storage.doubts.resolve(voted.commitId, true),
+      forget: () => storage.doubts.forget(voted.commitId),
+      loadBlob: () => storage.loadBlob(oid, { id: '0'.repeat(32), size: 1, crc: 0 }),
     };
-    for (const [name, call] of Object.entries(calls)) await assert.rejects(call, StorageError, name);
+    for (const [name, call] of Object.entries(calls)) await assert.rejects(call(), StorageError, name);
     for (const each of [open, voted, newTransaction()]) await storage.tpcAbort(each);
     assert.equal(storage.lastTransaction(), tid);
     storage.subscribe({ invalidate: () => undefined, invalidateAll: () => undefined })();
