@@ -1,11 +1,16 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { after, test } from 'node:test';
+import type { Worker } from 'node:worker_threads';
 import { onlyOf, testStorage } from 'holdfast/conformance';
 import type { Storage } from 'holdfast/odb';
 import { openAttached } from '#src/odb/remote/index.js';
 import { Owner } from '../odb/remote/owner.js';
+
+/** Threads whose storage is closed. */
+const idle: Worker[] = [];
+after(() => Promise.all(idle.map((worker) => worker.terminate())));
 
 for (const kind of ['MemoryStorage', 'LevelStorage', 'hexadecimal LevelStorage'] as const) {
   const isOnDisk = kind !== 'MemoryStorage';
@@ -30,7 +35,7 @@ for (const kind of ['MemoryStorage', 'LevelStorage', 'hexadecimal LevelStorage']
         isHex: kind === 'hexadecimal LevelStorage',
         ...(folder ? { path: join(folder, 'test.fs') } : {}),
       };
-      let owner = await Owner.start(options);
+      let owner = await Owner.start(options, idle);
       let views: Storage[] = [];
       const another = async () => {
         const view = await openAttached(await owner.attach());
@@ -41,14 +46,14 @@ for (const kind of ['MemoryStorage', 'LevelStorage', 'hexadecimal LevelStorage']
         await Promise.all(views.map((view) => view.close()));
         views = [];
         await owner.closeStorage();
-        await owner.end();
+        idle.push(owner.worker);
       };
       return {
         storage: await another(),
         another,
         reopen: async (again = {}) => {
           await end();
-          owner = await Owner.start({ ...options, resolves: again.merges ?? options.resolves });
+          owner = await Owner.start({ ...options, resolves: again.merges ?? options.resolves }, idle);
           return another();
         },
         close: async () => {

@@ -41,8 +41,11 @@ afterEach(async () => {
   for (const db of opened) await db.close();
 });
 
-async function open(databaseName: string, options: DBOptions & { readonly at?: string } = {}): Promise<DB<Root>> {
-  const db = await DB.open<Root>(options.at ?? 'memory:', { databases, databaseName, ...options });
+async function open(
+  databaseName: string,
+  { at = 'memory:', ...options }: DBOptions & { readonly at?: string } = {},
+): Promise<DB<Root>> {
+  const db = await DB.open<Root>(at, { databases, databaseName, ...options });
   opened.push(db as unknown as DB);
   return db;
 }

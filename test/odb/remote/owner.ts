@@ -14,12 +14,17 @@ export class Owner {
     this.worker = worker;
   }
 
-  /** @param options.resolves whether the thread merges: texts that are added to, or `'records'` by their classes. */
-  static async start(options: { path?: string; resolves?: boolean | 'records'; isHex?: boolean } = {}): Promise<Owner> {
-    const worker = new Worker(new URL('./owner-thread.js', import.meta.url), {
-      workerData: { path: options.path, resolves: options.resolves ?? false, isHex: options.isHex ?? false },
-    });
-    const owner = new Owner(worker);
+  /**
+   * @param options.resolves whether the thread merges: texts that are added to, or `'records'` by their classes
+   * @param idle threads that had a storage before: one of them is taken, since a new one takes long
+   */
+  static async start(
+    options: { path?: string; resolves?: boolean | 'records'; isHex?: boolean } = {},
+    idle: Worker[] = [],
+  ): Promise<Owner> {
+    const owner = new Owner(idle.pop() ?? new Worker(new URL('./owner-thread.js', import.meta.url)));
+    const { path, resolves = false, isHex = false } = options;
+    owner.worker.postMessage({ kind: 'open', path, resolves, isHex });
     await owner.#answer('ready');
     return owner;
   }
