@@ -1,6 +1,5 @@
 import { inspect } from 'node:util';
 import {
-  argumentRangeError,
   argumentTypeError,
   durationMs,
   refuseDuringImport,
@@ -42,6 +41,7 @@ import { makeRoot } from './make-root.js';
 import { packedBefore, pastOf } from './past.js';
 import type { Persistent } from './persistent/persistent.js';
 import { strongReferences } from './serialize/reader.js';
+import { toCount } from './storage/arguments.js';
 import type { Doubt, Storage, StorageAttachment } from './storage/storage.js';
 import { openStorage } from './storage/uri.js';
 import { Transaction } from './transaction/transaction.js';
@@ -345,10 +345,7 @@ export class DB<Root extends object = Record<string, unknown>> {
    * @throws POSKeyError. RangeError (`ARG_OID`, `ARG_COUNT`).
    */
   async history(oid: number, size = 1): Promise<RevisionInfo[]> {
-    if (!(Number.isInteger(size) || size === Number.POSITIVE_INFINITY) || size < 0) {
-      throw argumentRangeError('ARG_COUNT', `${inspect(size)} revisions: give a whole number, 0 or more`);
-    }
-    return (await this.storage.history(toOid(oid), size)).map(revisionInfo);
+    return (await this.storage.history(toOid(oid), toCount(size))).map(revisionInfo);
   }
 
   /** The databases that are open together with this one, itself among them, by name. */

@@ -19,7 +19,7 @@ import {
   type Tid,
   ZERO_TID,
 } from 'holdfast/odb';
-import { systemRandom } from '#src/base/index.js';
+import { newTransaction } from '#src/conformance/commits.js';
 import { classStatistics } from '#src/odb/class-statistics.js';
 import { BlobStore } from '#src/odb/storage/blob/blob-store.js';
 import { LevelStorage, type LevelStorageOptions } from '#src/odb/storage/level/level-storage.js';
@@ -59,7 +59,7 @@ async function store(
   const file = join(folder, 'draft');
   writeFileSync(file, content);
   const info = BlobInfo.of(content.length, crc32(content));
-  const transaction = { commitId: systemRandom.bytes(16), user: '', description: '', extension: new Uint8Array(0) };
+  const transaction = newTransaction();
   storage.tpcBegin(transaction);
   storage.storeBlob(transaction, oid, tid, encodeBlobRecord(info), file);
   const { tid: stored } = await storage.commit(transaction);
@@ -245,12 +245,7 @@ test('the content of a transaction that was found in doubt, and has not happened
     const file = join(folder, 'draft');
     writeFileSync(file, 'in doubt');
     const info = BlobInfo.of(8, crc32('in doubt'));
-    const transaction = {
-      commitId: systemRandom.bytes(16),
-      user: '',
-      description: '',
-      extension: new Uint8Array(0),
-    };
+    const transaction = newTransaction();
     storage.tpcBegin(transaction);
     storage.storeBlob(transaction, oid, ZERO_TID, encodeBlobRecord(info), file);
     await storage.tpcVote(transaction, { identity: '00', name: 'the other one' });

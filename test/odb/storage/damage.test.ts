@@ -15,6 +15,7 @@ import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { CorruptionError, StorageError } from 'holdfast/odb';
 import { seededRandom } from '#src/base/index.js';
+import { newTransaction } from '#src/conformance/commits.js';
 import { LevelStorage } from '#src/odb/storage/level/level-storage.js';
 import { Program } from '../../support/programs.js';
 import { copyOf, readAll, settleIntoTables, type Written, writeSample } from './sample.js';
@@ -113,14 +114,8 @@ test('a damaged current revision is not superseded: the commit fails, others go 
   const { oid, tid, data } = written.findLast((each) => each.isCurrent) as Written;
   const copy = damaged(inTable, '.ldb', (file) => flip(file, readFileSync(file).indexOf(Buffer.from(data, 'latin1'))));
   const storage = await LevelStorage.open(copy, { history: 'all' });
-  const newTransaction = (id: number) => ({
-    commitId: Buffer.alloc(16, id),
-    user: '',
-    description: '',
-    extension: new Uint8Array(0),
-  });
   try {
-    const [bad, good] = [newTransaction(1), newTransaction(2)];
+    const [bad, good] = [newTransaction(), newTransaction()];
     storage.tpcBegin(bad);
     storage.store(bad, oid, tid, Buffer.from('on top of damage'));
     storage.tpcBegin(good);
@@ -206,7 +201,7 @@ test('a flipped bit anywhere in a table never gives wrong data', async () => {
 
 test('a flipped bit that hides the current revision is an error, where LevelDB finds the one before it', async () => {
   const { oid, tid, data } = written.findLast((each) => each.isCurrent) as Written;
-  const newTransaction = { commitId: Buffer.alloc(16, 1), user: '', description: '', extension: new Uint8Array(0) };
+  const transaction = newTransaction();
   // Before a value stands the end of its key: eight bytes of LevelDB's that number the entry, the highest one last.
   for (const back of [1, 4, 6]) {
     const copy = damaged(inTable, '.ldb', (file) => {
@@ -225,10 +220,10 @@ test('a flipped bit that hides the current revision is an error, where LevelDB f
       assert.throws(() => storage.load(oid), isLost);
       assert.throws(() => storage.loadSerial(oid, tid), isLost);
       await assert.rejects(storage.history(oid), isLost);
-      storage.tpcBegin(newTransaction);
-      storage.store(newTransaction, oid, tid, Buffer.from('on top of damage'));
-      await assert.rejects(storage.commit(newTransaction), isLost);
-      await storage.tpcAbort(newTransaction);
+      storage.tpcBegin(transaction);
+      storage.store(transaction, oid, tid, Buffer.from('on top of damage'));
+      await assert.rejects(storage.commit(transaction), isLost);
+      await storage.tpcAbort(transaction);
       const problems: unknown[] = [];
       for await (const problem of storage.verify({ references: () => [] })) problems.push(problem.oid);
       assert.ok(problems.includes(oid));
@@ -311,7 +306,7 @@ test('where the mark of the last commit is damaged or missing, all is there, and
     damage(file);
     let storage = await LevelStorage.open(copy, { history: 'all' });
     assert.deepEqual(await readAll(storage, written), {});
-    const transaction = { commitId: Buffer.alloc(16, 9), user: '', description: '', extension: new Uint8Array(0) };
+    const transaction = newTransaction();
     storage.tpcBegin(transaction);
     await storage.commit(transaction);
     await storage.close();

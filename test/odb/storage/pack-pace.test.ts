@@ -3,16 +3,9 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, test } from 'node:test';
-import {
-  type Oid,
-  type PackOptions,
-  POSKeyError,
-  ROOT_OID,
-  type StorageTransaction,
-  type Tid,
-  ZERO_TID,
-} from 'holdfast/odb';
-import { type Clock, type LogSink, setLogSink, systemClock, systemRandom } from '#src/base/index.js';
+import { type Oid, type PackOptions, POSKeyError, ROOT_OID, type Tid, ZERO_TID } from 'holdfast/odb';
+import { type Clock, type LogSink, setLogSink, systemClock } from '#src/base/index.js';
+import { newTransaction } from '#src/conformance/commits.js';
 import { CommitCoordinator } from '#src/odb/storage/commit-coordinator.js';
 import type { Batch } from '#src/odb/storage/level/disk.js';
 import { LevelStorage } from '#src/odb/storage/level/level-storage.js';
@@ -130,13 +123,7 @@ async function commit(
   stores: readonly { readonly oid: number; readonly serial?: Tid; readonly record: Buffer }[],
   tid?: Tid,
 ): Promise<Tid> {
-  const transaction: StorageTransaction = {
-    commitId: systemRandom.bytes(16),
-    user: '',
-    description: '',
-    extension: new Uint8Array(0),
-    tid,
-  };
+  const transaction = newTransaction({ tid });
   storage.tpcBegin(transaction);
   for (const { oid, serial, record } of stores) storage.store(transaction, oid as Oid, serial ?? ZERO_TID, record);
   try {
@@ -207,7 +194,7 @@ test('a commit is about to be written from when it is accepted until it is hande
     resolver: () => undefined,
   });
   assert.equal(commits.isAboutToWrite, false);
-  const transaction = { commitId: systemRandom.bytes(16), user: '', description: '', extension: new Uint8Array(0) };
+  const transaction = newTransaction();
   const committing = commits.commit({ transaction, stores: [], checks: [], undos: [] });
   assert.equal(commits.isAboutToWrite, true);
   turns.shift()?.();

@@ -3,8 +3,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { type CommitOutcome, type Oid, type StorageTransaction, type Tid, ZERO_TID } from 'holdfast/odb';
-import { systemRandom } from '#src/base/index.js';
+import { type CommitOutcome, type Oid, type Tid, ZERO_TID } from 'holdfast/odb';
+import { newTransaction } from '#src/conformance/commits.js';
 import { LevelStorage } from '#src/odb/storage/level/level-storage.js';
 
 const OBJECTS = 5000;
@@ -16,13 +16,7 @@ function commit(
   stores: readonly { readonly oid: number; readonly text: string }[],
   tid?: Tid,
 ): Promise<CommitOutcome> {
-  const transaction: StorageTransaction = {
-    commitId: systemRandom.bytes(16),
-    user: '',
-    description: '',
-    extension: new Uint8Array(0),
-    tid,
-  };
+  const transaction = newTransaction({ tid });
   storage.tpcBegin(transaction);
   for (const { oid, text } of stores) storage.store(transaction, oid as Oid, ZERO_TID, Buffer.from(text));
   return storage.commit(transaction);
@@ -84,7 +78,7 @@ test('an object that was packed away and is restored has no part in the transact
     }
     assert.deepEqual(found, ['0 0 root', '1 2 kept', '11 1 restored']);
     for await (const { message } of storage.verify({ references })) assert.fail(message);
-    const undoing = { commitId: systemRandom.bytes(16), user: '', description: '', extension: new Uint8Array(0) };
+    const undoing = newTransaction();
     storage.tpcBegin(undoing);
     storage.undo(undoing, changed.tid);
     await assert.rejects(storage.commit(undoing), { code: 'ODB_UNDO' });
