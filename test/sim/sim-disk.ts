@@ -45,6 +45,7 @@ export class SimDisk implements Disk {
     return {
       path,
       levelFolder: `${path}/level`,
+      isShared: false,
       blobFolder: `${path}/blobs`,
       blobFiles: this.blobs,
       isNew,

@@ -90,6 +90,7 @@ function makeFolder(path: string): void {
 
 class MachineDirectory implements HeldDirectory {
   readonly memoryBytesMax = MEMORY_BYTES_MAX;
+  readonly isShared = true;
   readonly levelFolder: string;
   readonly blobFolder: string;
   readonly #lock: LockFile;

@@ -21,6 +21,8 @@ export interface HeldDirectory {
   readonly path: string;
   /** Where LevelDB keeps its files. */
   readonly levelFolder: string;
+  /** Whether other threads of this process can open LevelDB there too. */
+  readonly isShared: boolean;
   /** Where the contents of blobs are kept; without it there are none. */
   readonly blobFolder?: string;
   /** How the files there are reached. Default: as files of the machine. */

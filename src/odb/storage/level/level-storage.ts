@@ -476,14 +476,14 @@ export class LevelStorage extends BaseStorage {
   protected override get packBackend(): PackBackend {
     const upkeep = this.#upkeep as Upkeep;
     const turn = () => this.turn();
-    return new LevelPack({ level: this.#level, reader: this.#reader, writer: this.#writer, upkeep, turn });
+    const { isShared, levelFolder } = this.#directory;
+    const folder = isShared ? levelFolder : undefined;
+    return new LevelPack({ level: this.#level, reader: this.#reader, writer: this.#writer, upkeep, turn, folder });
   }
 
-  protected override get reader(): Pick<StorageAttachment, 'module' | 'data'> {
-    return {
-      module: new URL('./level-reader.js', import.meta.url).href,
-      data: { folder: this.#directory.levelFolder },
-    };
+  protected override get reader(): Pick<StorageAttachment, 'module' | 'data'> | undefined {
+    const { isShared, levelFolder: folder } = this.#directory;
+    return isShared ? { module: new URL('./level-reader.js', import.meta.url).href, data: { folder } } : undefined;
   }
 
   protected override async release(): Promise<void> {

@@ -32,6 +32,8 @@ const NEW_OBJECT_COUNTS = 0.01;
 const LOOKS_MAX = 64;
 /** Revisions that are looked at, about, between two turns of the event loop. */
 const LOOKS_PER_TURN = 32;
+/** Transactions of which it is found out, between two turns, whether something is left of them. */
+const TRANSACTIONS_PER_TURN = 8;
 
 /** What an {@link Upkeep} works on. */
 export interface UpkeepOptions {
@@ -276,15 +278,17 @@ class Step {
   /** Transactions of which nothing will be left. */
   async emptied(): Promise<Tid[]> {
     const emptied: Tid[] = [];
+    let looks = 0;
     for (const tid of this.#losers) {
-      if (tid <= this.#checkpointTid && (await this.#isEmptied(tid))) emptied.push(tid);
+      if (tid <= this.#checkpointTid && this.#isEmptied(tid)) emptied.push(tid);
+      if (++looks % TRANSACTIONS_PER_TURN === 0) await this.#turn();
     }
     return emptied;
   }
 
   /** Whether nothing is left of what a transaction wrote. */
-  async #isEmptied(tid: Tid): Promise<boolean> {
-    const value = await this.#level.get(transactionKey(tid));
+  #isEmptied(tid: Tid): boolean {
+    const value = this.#level.getSync(transactionKey(tid));
     if (value === undefined) return false;
     const isGoing = (oid: Oid, n: number) => this.#revisions.get(oid)?.has(n) ?? false;
     return isEmptied(this.#reader, decodeTransaction(tid, value).records, isGoing);
