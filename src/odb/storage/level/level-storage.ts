@@ -150,7 +150,7 @@ export class LevelStorage extends BaseStorage {
     if (!options.readOnly) {
       const keepMs = keepMsOf(options.history ?? DEFAULT_HISTORY);
       const checkpointTid = () => this.#writer.checkpointTid;
-      const write: UpkeepOptions['write'] = (put) => this.#writer.writeBeside(put);
+      const write: UpkeepOptions['write'] = (put) => this.#writer.writeWithNext(put);
       const secure = () => this.#writer.secure();
       const trimmed = (blobs: Iterable<Oid>) => this.#blobs?.collect(blobs);
       const { clock } = this;

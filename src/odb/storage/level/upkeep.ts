@@ -46,7 +46,7 @@ export interface UpkeepOptions {
   readonly keepMs: number | undefined;
   /** Transactions after this one are needed to open the database, and stay. */
   readonly checkpointTid: () => Tid;
-  /** Writes between commits. */
+  /** Writes with the next commit, or alone; may call the function more than once. */
   readonly write: (put: (batch: Batch) => void) => Promise<void>;
   /** Resolves once what was written will be there whatever happens. */
   readonly secure: () => Promise<void>;
