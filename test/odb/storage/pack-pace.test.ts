@@ -7,7 +7,8 @@ import { type Oid, type PackOptions, POSKeyError, ROOT_OID, type Tid, ZERO_TID }
 import { type Clock, type LogSink, setLogSink, systemClock } from '#src/base/index.js';
 import { newTransaction } from '#src/conformance/commits.js';
 import { CommitCoordinator } from '#src/odb/storage/commit-coordinator.js';
-import type { Batch } from '#src/odb/storage/level/disk.js';
+import type { Batch, Walk } from '#src/odb/storage/level/disk.js';
+import { tidOfKey } from '#src/odb/storage/level/keyspace.js';
 import { LevelStorage } from '#src/odb/storage/level/level-storage.js';
 import { overriding, watchedDisk } from './watched-disk.js';
 
@@ -35,6 +36,8 @@ interface Watch {
   onTurn: () => void;
   /** The turn comes. */
   onTurned: () => void;
+  /** The entry of a transaction is read. */
+  onTransaction: (tid: Tid) => void;
   /** A batch goes to the disk. */
   onWrite: (batch: { readonly isCommit: boolean; readonly removed: number; readonly isDurable: boolean }) => void;
 }
@@ -55,6 +58,7 @@ beforeEach(async () => {
     onRemove: () => {},
     onTurn: () => {},
     onTurned: () => {},
+    onTransaction: () => {},
     onWrite: () => {},
   };
   folder = mkdtempSync(join(tmpdir(), 'holdfast-pace-'));
@@ -84,7 +88,19 @@ const clock: Clock = {
 const disk = watchedDisk((level) => ({
   getSync: (key) => {
     watch.onWork();
+    if (key[0] === TRANSACTION) watch.onTransaction(tidOfKey(key));
     return level.getSync(key);
+  },
+  iterator: (range) => {
+    const walk = level.iterator(range);
+    return overriding<Walk<[Buffer, Buffer]>>(walk, {
+      async *[Symbol.asyncIterator]() {
+        for await (const entry of walk) {
+          if (entry[0][0] === TRANSACTION) watch.onTransaction(tidOfKey(entry[0]));
+          yield entry;
+        }
+      },
+    });
   },
   get: async (key) => {
     const value = await level.get(key);
@@ -304,6 +320,48 @@ test('what one transaction superseded is dropped in several steps, and a pack go
   await pack();
   assert.equal(await revisions(), looked.length);
   requirePacked();
+  for await (const { message } of storage.verify({ references: () => [] })) assert.fail(message);
+});
+
+/** The transactions that are there, and how many records of each. */
+async function transactions(): Promise<Map<Tid, number>> {
+  const found = new Map<Tid, number>();
+  for await (const { tid, records } of storage.iterate()) found.set(tid, records.length);
+  return found;
+}
+
+test('a long transaction is read a few times, however many steps it takes to trim what it superseded', async () => {
+  const oids = Array.from({ length: 5 * GARBAGE }, (_, i) => i + 1);
+  const serial = await commit(oids.map((oid) => ({ oid, record: recordOf('first') })));
+  const tid = await commit(oids.map((oid) => ({ oid, serial, record: recordOf('second') })));
+  for (let i = 0; i < SMALL_TRANSACTIONS; i++) await commitNew();
+  const reads = new Map<Tid, number>();
+  watch.onTransaction = (read) => reads.set(read, (reads.get(read) ?? 0) + 1);
+  let writes = 0;
+  watch.onWrite = () => writes++;
+  await pack();
+  assert.ok(writes > oids.length / WORK_MAX, `${writes} writes`);
+  for (const long of [serial, tid]) {
+    const count = reads.get(long) ?? 0;
+    assert.ok(count > 0 && count <= 3, `${long} was read ${count} times`);
+  }
+});
+
+test('a transaction is dropped once nothing is left of it, however much it wrote', async () => {
+  const oids = Array.from({ length: KEPT }, (_, i) => i + 1);
+  const stores = (record: Buffer, base: Tid) => oids.map((oid) => ({ oid, serial: base, record }));
+  const first = await commit(stores(recordOf('first'), ZERO_TID));
+  const second = await commit(stores(recordOf('second'), first));
+  // All but one are superseded.
+  const third = await commit(stores(recordOf('third'), second).slice(1));
+  await commit([{ oid: ROOT_OID, record: recordOf('root', oids) }]);
+  for (let i = 0; i < SMALL_TRANSACTIONS; i++) await commitNew();
+  await pack();
+  const left = await transactions();
+  assert.deepEqual(
+    [first, second, third].map((tid) => left.get(tid)),
+    [undefined, 1, KEPT - 1],
+  );
   for await (const { message } of storage.verify({ references: () => [] })) assert.fail(message);
 });
 

@@ -28,8 +28,12 @@ const PAUSE_MS = 5;
 const DROPS_PER_STEP = 250;
 /** The making of an object supersedes nothing, and is passed over quickly: so much of a drop does it count. */
 const NEW_OBJECT_COUNTS = 0.01;
-/** Records of a transaction that are looked at before it is left alone. */
-const LOOKS_MAX = 64;
+/** A longer entry of a transaction is not looked through while history is trimmed: a pack does that. */
+const ENTRY_BYTES_MAX = 2048;
+/** Records of a transaction that are looked at first: as a rule, one of them is there still. */
+const SAMPLES = 32;
+/** So many transactions with longer entries are remembered. */
+const LONG_ENTRIES_MAX = 1000;
 /** Revisions that are looked at, about, between two turns of the event loop. */
 const LOOKS_PER_TURN = 32;
 /** Transactions of which it is found out, between two turns, whether something is left of them. */
@@ -68,6 +72,10 @@ export class Upkeep {
   #isStopped = false;
   /** A round of its own and one that was asked for do not trim the same. */
   readonly #oneAtATime = new Mutex();
+  /** What the transaction wrote that one step was not enough for. */
+  #begun: Written | undefined;
+  /** Transactions whose entries are not looked through. */
+  readonly #longEntries = new Set<Tid>();
 
   constructor(options: UpkeepOptions) {
     this.#options = options;
@@ -127,29 +135,25 @@ export class Upkeep {
 
   /** Drops the transactions before `horizon` of which nothing is left. */
   async dropEmptied(horizon: Tid): Promise<void> {
-    const { level, reader, checkpointTid, write, turn } = this.#options;
+    const { level, checkpointTid, write } = this.#options;
     let emptied: Tid[] = [];
-    let looks = 0;
     const drop = () =>
       this.#oneAtATime.run(async () => {
         const mark = await this.#trimmed();
+        const tids = emptied;
         await write((batch) => {
-          for (const tid of emptied) batch.del(transactionKey(tid));
-          putTrimmed(batch, { ...mark, dropped: mark.dropped + emptied.length });
+          for (const tid of tids) batch.del(transactionKey(tid));
+          putTrimmed(batch, { ...mark, dropped: mark.dropped + tids.length });
         });
         emptied = [];
       });
+    const looks = new Looks(this.#options);
     for await (const [key, value] of level.iterator({ gt: transactionKey(ZERO_TID), lt: transactionKey(horizon) })) {
       const tid = tidOfKey(key);
       // Those after it are needed to open the database.
       if (tid > checkpointTid()) break;
-      const { records } = decodeTransaction(tid, value);
-      if (isEmptied(reader, records)) emptied.push(tid);
+      if (await looks.isEmptied(decodeTransaction(tid, value).records)) emptied.push(tid);
       if (emptied.length >= DROPS_PER_STEP) await drop();
-      looks += Math.min(records.length / 2, LOOKS_MAX);
-      if (looks < LOOKS_PER_TURN) continue;
-      looks = 0;
-      await turn();
     }
     if (emptied.length > 0) await drop();
   }
@@ -169,16 +173,14 @@ export class Upkeep {
 
   /** Resolves to whether there is nothing left to trim. */
   async #trimStep(horizon: Tid): Promise<boolean> {
-    const { level, checkpointTid, write, secure, trimmed } = this.#options;
+    const { checkpointTid, write, secure, trimmed } = this.#options;
     const from = await this.#trimmed();
-    const step = new Step(this.#options, checkpointTid());
-    const first = transactionKey(from.last);
-    const range = { ...(from.records > 0 ? { gte: first } : { gt: first }), lt: transactionKey(horizon) };
+    const step = new Step(this.#options, checkpointTid(), this.#longEntries);
     let to: Trimmed | undefined;
-    for await (const [key, value] of level.iterator(range)) {
-      const last = tidOfKey(key);
+    for await (const { tid: last, numbers } of this.#writtenFrom(from, horizon)) {
       const begin = last === from.last ? from.records : 0;
-      const records = await step.superseded(decodeTransaction(last, value).records, begin);
+      const records = await step.superseded(numbers, begin);
+      this.#begun = records > 0 ? { tid: last, numbers } : undefined;
       to = { ...from, last, records };
       if (step.isFull || this.#isStopped) break;
     }
@@ -197,6 +199,27 @@ export class Upkeep {
     }
     return !step.isFull;
   }
+
+  /** What transactions before the horizon wrote, from where history is trimmed on. */
+  async *#writtenFrom({ last, records }: Trimmed, horizon: Tid): AsyncGenerator<Written> {
+    const isBegun = records > 0;
+    // It may be long: it is not read again for each step.
+    const begun = isBegun && this.#begun?.tid === last ? this.#begun : undefined;
+    if (begun) yield begun;
+    const first = transactionKey(last);
+    const range = { ...(isBegun && !begun ? { gte: first } : { gt: first }), lt: transactionKey(horizon) };
+    for await (const [key, value] of this.#options.level.iterator(range)) {
+      const tid = tidOfKey(key);
+      yield { tid, numbers: decodeTransaction(tid, value).records };
+    }
+  }
+}
+
+/** What a transaction wrote. */
+interface Written {
+  readonly tid: Tid;
+  /** Oid and number of each revision, in turn. */
+  readonly numbers: readonly number[];
 }
 
 /** How far history was trimmed. */
@@ -218,6 +241,7 @@ class Step {
   readonly #level: Level;
   readonly #reader: LevelReader;
   readonly #checkpointTid: Tid;
+  readonly #longEntries: Set<Tid>;
   readonly #turn: () => Promise<void>;
   /** Numbers of the revisions, by oid. */
   readonly #revisions = new Map<Oid, Set<number>>();
@@ -229,8 +253,10 @@ class Step {
   /** The count at the last turn. */
   #turned = 0;
 
-  constructor({ level, reader, turn }: UpkeepOptions, checkpointTid: Tid) {
+  /** @param longEntries transactions that are left alone; the step may add some */
+  constructor({ level, reader, turn }: UpkeepOptions, checkpointTid: Tid, longEntries: Set<Tid>) {
     this.#level = level;
+    this.#longEntries = longEntries;
     this.#turn = turn;
     this.#reader = reader;
     this.#checkpointTid = checkpointTid;
@@ -280,7 +306,8 @@ class Step {
     const emptied: Tid[] = [];
     let looks = 0;
     for (const tid of this.#losers) {
-      if (tid <= this.#checkpointTid && this.#isEmptied(tid)) emptied.push(tid);
+      if (tid > this.#checkpointTid || this.#longEntries.has(tid)) continue;
+      if (this.#isEmptied(tid)) emptied.push(tid);
       if (++looks % TRANSACTIONS_PER_TURN === 0) await this.#turn();
     }
     return emptied;
@@ -290,23 +317,47 @@ class Step {
   #isEmptied(tid: Tid): boolean {
     const value = this.#level.getSync(transactionKey(tid));
     if (value === undefined) return false;
-    const isGoing = (oid: Oid, n: number) => this.#revisions.get(oid)?.has(n) ?? false;
-    return isEmptied(this.#reader, decodeTransaction(tid, value).records, isGoing);
+    if (value.length > ENTRY_BYTES_MAX) {
+      if (this.#longEntries.size >= LONG_ENTRIES_MAX) this.#longEntries.clear();
+      this.#longEntries.add(tid);
+      return false;
+    }
+    const { records } = decodeTransaction(tid, value);
+    for (let i = 0; i < records.length; i += 2) {
+      const oid = records[i] as Oid;
+      const n = records[i + 1] as number;
+      if (!this.#revisions.get(oid)?.has(n) && isThere(this.#reader, oid, n)) return false;
+    }
+    return true;
   }
 }
 
-/** Whether nothing is left of these records (oid and number, in turn); a long list is not looked through. */
-function isEmptied(
-  reader: LevelReader,
-  records: readonly number[],
-  isGoing?: (oid: Oid, n: number) => boolean,
-): boolean {
-  for (let i = 0; i < records.length; i += 2) {
-    if (i >= LOOKS_MAX * 2) return false;
-    const oid = records[i] as Oid;
-    const n = records[i + 1] as number;
-    if (isGoing?.(oid, n)) continue;
-    if (reader.current(oid)?.n === n || reader.olderValue(oid, n) !== undefined) return false;
+/** Looks whether anything is left of transactions, and gives others their turn. */
+class Looks {
+  readonly #reader: LevelReader;
+  readonly #turn: () => Promise<void>;
+  #count = 0;
+
+  constructor({ reader, turn }: UpkeepOptions) {
+    this.#reader = reader;
+    this.#turn = turn;
   }
-  return true;
+
+  /** Whether nothing is left of these records (oid and number, in turn). */
+  async isEmptied(numbers: readonly number[]): Promise<boolean> {
+    const stride = 2 * Math.max(1, Math.floor(numbers.length / 2 / SAMPLES));
+    return !(await this.#isAnyThere(numbers, stride)) && (stride === 2 || !(await this.#isAnyThere(numbers, 2)));
+  }
+
+  async #isAnyThere(numbers: readonly number[], stride: number): Promise<boolean> {
+    for (let i = 0; i < numbers.length; i += stride) {
+      if (++this.#count % LOOKS_PER_TURN === 0) await this.#turn();
+      if (isThere(this.#reader, numbers[i] as Oid, numbers[i + 1] as number)) return true;
+    }
+    return false;
+  }
+}
+
+function isThere(reader: LevelReader, oid: Oid, n: number): boolean {
+  return reader.current(oid)?.n === n || reader.olderValue(oid, n) !== undefined;
 }
