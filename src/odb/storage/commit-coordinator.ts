@@ -91,6 +91,10 @@ interface Pending {
 
 /** How many objects' current tids are kept in memory, so that a check reads no disk. */
 const CURRENT_MAX = 50_000;
+/** Of a transaction that stores so many objects, the current tids are looked up before it is decided. */
+const STORES_LARGE = 1000;
+/** Objects that are looked up between two turns of the event loop. */
+const LOOKS_PER_TURN = 100;
 
 /**
  * The one commit path. Whoever commits, it is decided here: the checks, the merge and the tid are one synchronous step, so that nobody
@@ -113,6 +117,8 @@ export class CommitCoordinator {
   /** Current tids of objects that were lately written; two generations, of which the older is dropped whole. */
   #recent = new Map<Oid, Tid>();
   #older = new Map<Oid, Tid>();
+  /** Current tids that were looked up for large transactions, as far as nobody has written the objects since. */
+  readonly #lookedUp = new Set<Map<Oid, Tid>>();
   #lastTid: Tid;
   /** Up to here all accepted transactions are published, or have failed. */
   #endedTid: Tid;
@@ -165,7 +171,40 @@ export class CommitCoordinator {
   }
 
   /** Vote and finish in one step. */
-  async commit(request: CommitRequest): Promise<CommitOutcome> {
+  commit(request: CommitRequest): Promise<CommitOutcome> {
+    return this.#afterLookups(request, () => this.#commit(request));
+  }
+
+  /** Decides, durably; holds all others back until `finish`, `abort` or `suspend`. */
+  vote(request: CommitRequest, decider?: DecidedBy): Promise<AcceptedTransaction> {
+    return this.#afterLookups(request, () => this.#vote(request, decider));
+  }
+
+  /**
+   * Does the work. Where it is about a large transaction, current tids are looked up before, a few at a time: it is decided in one step,
+   * in which nobody should wait for the disk.
+   */
+  async #afterLookups<T>({ stores }: CommitRequest, work: () => Promise<T>): Promise<T> {
+    if (stores.length < STORES_LARGE) return work();
+    const found = new Map<Oid, Tid>();
+    this.#lookedUp.add(found);
+    try {
+      for (const [i, { oid }] of stores.entries()) {
+        if (i % LOOKS_PER_TURN === LOOKS_PER_TURN - 1) {
+          await nextTurn(this.#clock);
+          this.#requireGoing();
+        }
+        if (this.#overlay.has(oid) || this.#recent.has(oid) || this.#older.has(oid)) continue;
+        const tid = this.#backend.currentTid(oid);
+        if (tid !== ZERO_TID) found.set(oid, tid);
+      }
+      return await work();
+    } finally {
+      this.#lookedUp.delete(found);
+    }
+  }
+
+  async #commit(request: CommitRequest): Promise<CommitOutcome> {
     // Ordering: looked at again after the wait: whoever waited too may have come first.
     while (this.#voted) await this.#turn();
     let accepted: AcceptedTransaction;
@@ -179,8 +218,7 @@ export class CommitCoordinator {
     return { tid: accepted.tid, resolved: accepted.resolved };
   }
 
-  /** Decides, durably; holds all others back until `finish`, `abort` or `suspend`. */
-  async vote(request: CommitRequest, decider?: DecidedBy): Promise<AcceptedTransaction> {
+  async #vote(request: CommitRequest, decider: DecidedBy): Promise<AcceptedTransaction> {
     while (this.#voted) await this.#turn();
     this.#voted = deferred();
     let accepted: AcceptedTransaction | undefined;
@@ -287,6 +325,7 @@ export class CommitCoordinator {
     if (this.#overlay.has(oid)) return false;
     this.#recent.delete(oid);
     this.#older.delete(oid);
+    for (const found of this.#lookedUp) found.delete(oid);
     return true;
   }
 
@@ -336,6 +375,10 @@ export class CommitCoordinator {
   /** Waits until the present vote ends. Another may have begun by then: whoever waits looks again. */
   async #turn(): Promise<void> {
     await this.#voted?.promise;
+    this.#requireGoing();
+  }
+
+  #requireGoing(): void {
     if (this.#isStopped) throw new StorageError('the storage was closed before this transaction could be committed');
   }
 
@@ -392,6 +435,7 @@ export class CommitCoordinator {
     for (const { oid } of records) {
       if (this.#overlay.get(oid) === pending) isRepeated = true;
       this.#overlay.set(oid, pending);
+      for (const found of this.#lookedUp) found.delete(oid);
     }
     return isRepeated;
   }
@@ -433,6 +477,10 @@ export class CommitCoordinator {
     if (this.#guard?.isSwept(oid)) return ZERO_TID;
     const known = this.#recent.get(oid) ?? this.#older.get(oid);
     if (known !== undefined) return known;
+    for (const found of this.#lookedUp) {
+      const tid = found.get(oid);
+      if (tid !== undefined) return tid;
+    }
     const tid = this.#backend.currentTid(oid);
     this.#remember(oid, tid);
     return tid;

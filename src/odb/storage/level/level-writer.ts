@@ -55,6 +55,9 @@ export interface LevelWriterOptions {
 /** Puts something into a batch. */
 type Put = (batch: Batch) => void;
 
+/** Records of a transaction that are put into a batch between two turns of the event loop. */
+const RECORDS_PER_TURN = 100;
+
 /**
  * Writes transactions: one batch and one sync for all that are given together.
  *
@@ -126,8 +129,8 @@ export class LevelWriter {
       const forgotten = this.#forgotten;
       const riders = [...this.#riders];
       const isCheckpoint = begun.sequence + transactions.length - this.#checkpoint.sequence >= CHECKPOINT_COMMITS;
-      await this.#writeBatch((batch) => {
-        written = this.#putTransactions(batch, transactions);
+      await this.#writeBatch(async (batch) => {
+        written = await this.#putTransactions(batch, transactions);
         for (const commitId of forgotten) batch.del(decisionKey(commitId));
         if (isCheckpoint) batch.put(bookkeepingKey('checkpoint'), encodeNumbers([begun.sequence, begun.tid]));
         for (const put of riders) put(batch);
@@ -206,11 +209,12 @@ export class LevelWriter {
   prepare({ tid, transaction, records, decider }: AcceptedTransaction): Promise<void> {
     return this.#alone(async () => {
       if (this.#isLogInDoubt) await this.#renewLog();
-      await this.#writeBatch((batch) => {
+      await this.#writeBatch(async (batch) => {
         const numbers: number[] = [];
         for (const [i, { oid, previous, data }] of records.entries()) {
           numbers.push(oid, previous);
           batch.put(preparedRecordKey(tid, i), encodeRevision({ oid, n: 0, tid, data }));
+          if (i % RECORDS_PER_TURN === RECORDS_PER_TURN - 1) await this.#turn();
         }
         const { commitId, user, description, extension } = transaction;
         const decidedBy = decider === undefined || decider === 'self' ? '' : `${decider.identity} ${decider.name}`;
@@ -318,7 +322,7 @@ export class LevelWriter {
     }
   }
 
-  #putTransactions(batch: Batch, transactions: readonly AcceptedTransaction[]): ChainPlace {
+  async #putTransactions(batch: Batch, transactions: readonly AcceptedTransaction[]): Promise<ChainPlace> {
     /** What this very batch has written: revisions of one object may follow each other in it. */
     const inBatch = transactions.length > 1 ? new Map<Oid, { n: number; value: Buffer }>() : undefined;
     let { sequence, tid: previousTid } = this.#written;
@@ -330,6 +334,7 @@ export class LevelWriter {
       for (const record of accepted.records) {
         records[at++] = record.oid;
         records[at++] = isAhead && isNew(record) ? 0 : this.#putRevision(batch, tid, record, inBatch);
+        if (at % (2 * RECORDS_PER_TURN) === 0) await this.#turn();
       }
       if (isAhead) batch.del(preparedKey(tid));
       sequence++;
@@ -384,11 +389,11 @@ export class LevelWriter {
     return { n: current.n, value: asBuffer(value as Buffer) };
   }
 
-  async #writeBatch(put: Put, isSynced = this.#durable): Promise<void> {
+  async #writeBatch(put: Put | ((batch: Batch) => Promise<void>), isSynced = this.#durable): Promise<void> {
     if (!this.#durable && this.#memoryBytes >= this.#directory.memoryBytesMax) await this.#writeTable();
     const batch = this.#durable ? this.#level.batch() : new MeasuredBatch(this.#level.batch());
     try {
-      put(batch);
+      await put(batch);
     } catch (error) {
       this.#recent.clear();
       await batch.close();
