@@ -92,7 +92,7 @@ interface Pending {
 /** How many objects' current tids are kept in memory, so that a check reads no disk. */
 const CURRENT_MAX = 50_000;
 /** Of a transaction that stores so many objects, the current tids are looked up before it is decided. */
-const STORES_LARGE = 1000;
+const STORES_LARGE = 2000;
 /** Objects that are looked up between two turns of the event loop. */
 const LOOKS_PER_TURN = 100;
 
