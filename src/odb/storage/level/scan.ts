@@ -12,7 +12,7 @@ export interface ScanOptions {
   readonly readBytes: number;
 }
 
-/** Entries of current revisions as they were when this began, oldest oid first; the next ones are read while some are dealt with. */
+/** Entries of current revisions as they were when this began, in the order of their oids; the next ones are read while some are dealt with. */
 export async function* scanEntries(level: Level, options: ScanOptions): AsyncGenerator<readonly [Buffer, Buffer][]> {
   const { after, readCount, readBytes } = options;
   const from = after === undefined ? CURRENT_RANGE : { gt: currentKey(after), lt: CURRENT_RANGE.lt };
