@@ -184,9 +184,3 @@ function searchAny(keys: readonly unknown[], key: unknown): number {
   }
   return ~low;
 }
-
-/** Index of the child that holds a key, where `separators[i]` is the least key that child `i + 1` may hold. */
-export function childIndex(separators: readonly unknown[], key: unknown): number {
-  const at = search(separators, key);
-  return at < 0 ? ~at : at + 1;
-}

@@ -1,6 +1,6 @@
 import { Persistent } from '../persistent.js';
 import { TreeBranch } from './branch.js';
-import { childIndex, ownKey, requireKey, search } from './keys.js';
+import { ownKey, requireKey } from './keys.js';
 import { BranchNode, LeafNode, NODE, type Node, type NodeOwner } from './node.js';
 
 /** What a tree is made of. */
@@ -23,6 +23,12 @@ interface Step<K, V> {
 export interface Place<K, V> {
   readonly leaf: LeafNode<K, V>;
   readonly index: number;
+}
+
+/** The leaf where a key is, or would be, and its index there, or `~index` of the first key after it. */
+export interface Found<K, V> {
+  readonly leaf: LeafNode<K, V>;
+  readonly at: number;
 }
 
 /**
@@ -54,13 +60,45 @@ export class NodeTree<K, V> {
 
   // ---------------------------------------------------------------- finding
 
+  /** Finds a key, or the place where it would be. @throws TypeError (`ARG_KEY`) for what is no key. */
+  find(key: K): Found<K, V> {
+    if (typeof key === 'string') {
+      const found = this.#guess(key);
+      if (found) return found;
+    }
+    const leaf = this.#leafFor(key);
+    return { leaf, at: leaf.find(key) };
+  }
+
+  /**
+   * Finds a string, without a look at the prefixes of the branches on the way: were one of them not the string's, this is a wrong leaf.
+   *
+   * What is found is right wherever the leaf came from, and so is a place between two keys of a leaf, or behind the last one of all. Of
+   * a place at another end of a leaf nothing is known, unless no branch guessed: then there is no answer.
+   */
+  #guess(key: K): Found<K, V> | undefined {
+    this.root.use();
+    let node = this.root;
+    let isSure = true;
+    while (!node.isLeaf) {
+      if (node.hasHeads) isSure = false;
+      node = node.children[node.guessChildIndex(key)] as Node<K, V>;
+      node.use();
+    }
+    const at = node.find(key);
+    if (isSure || at >= 0) return { leaf: node, at };
+    const index = ~at;
+    const isInside = index > 0 && (index < node.keys.length || node.next === undefined);
+    return isInside ? { leaf: node, at } : undefined;
+  }
+
   /** The leaf where a key is, or would be. @throws TypeError (`ARG_KEY`) for what is no key. */
-  leafFor(key: K): LeafNode<K, V> {
+  #leafFor(key: K): LeafNode<K, V> {
     requireKey(key);
     this.root.use();
     let node = this.root;
     while (!node.isLeaf) {
-      node = node.children[childIndex(node.separators, key)] as Node<K, V>;
+      node = node.children[node.childIndex(key)] as Node<K, V>;
       node.use();
     }
     return node;
@@ -85,8 +123,7 @@ export class NodeTree<K, V> {
 
   /** The first entry from a key on; behind the key, if `exclude`. */
   placeFrom(key: K, exclude: boolean): Place<K, V> | undefined {
-    const leaf = this.leafFor(key);
-    const at = search(leaf.keys, key);
+    const { leaf, at } = this.find(key);
     const index = at < 0 ? ~at : exclude ? at + 1 : at;
     if (index < leaf.keys.length) return { leaf, index };
     const { next } = leaf;
@@ -96,8 +133,7 @@ export class NodeTree<K, V> {
 
   /** The last entry up to a key; before the key, if `exclude`. */
   placeUpTo(key: K, exclude: boolean): Place<K, V> | undefined {
-    const leaf = this.leafFor(key);
-    const at = search(leaf.keys, key);
+    const { leaf, at } = this.find(key);
     const index = at < 0 ? ~at - 1 : exclude ? at - 1 : at;
     if (index >= 0) return { leaf, index };
     const before = this.leafBefore(key);
@@ -109,7 +145,7 @@ export class NodeTree<K, V> {
     this.root.use();
     let node = this.root;
     while (!node.isLeaf) {
-      const index = childIndex(node.separators, key);
+      const index = node.childIndex(key);
       path.push({ branch: node, index });
       node = node.children[index] as Node<K, V>;
       node.use();
@@ -126,8 +162,9 @@ export class NodeTree<K, V> {
    * @returns whether the key is new
    */
   put(key: K, value: V, replace: boolean): boolean {
-    const leaf = this.leafFor(key);
-    const at = search(leaf.keys, key);
+    // A guess is for keys that are there: for a new one at an end of its leaf, as all are that ascend, it would be made in vain.
+    const leaf = this.#leafFor(key);
+    const at = leaf.find(key);
     if (at >= 0) {
       if (replace && leaf.values && !isUnchanged(leaf.values[at], value)) {
         leaf.change();
@@ -155,13 +192,13 @@ export class NodeTree<K, V> {
       branch.change();
       if (branch.children.length < branchChildrenMax) break;
     }
-    const at = ~search(leaf.keys, key);
+    const at = ~leaf.find(key);
     // Where keys are added in ascending order, the leaves left behind are full rather than half full.
     const isAppended = leaf.next === undefined && at === leaf.keys.length;
     leaf.insertAt(at, key, value);
     if (leaf === this.root) {
       const left = newLeaf();
-      left.set(leaf.keys, leaf.values, undefined);
+      left.takeFrom(leaf);
       const right = splitLeaf(left, isAppended, newLeaf);
       const top = new BranchNode<K, V>(this.owner);
       top.set([right.keys[0] as K], [left, right]);
@@ -177,7 +214,7 @@ export class NodeTree<K, V> {
       if (depth > 0) ({ separator, right: child } = splitBranch<K, V>(branch, isAppended));
       else {
         const left = newBranch<K, V>();
-        left.set(branch.separators, branch.children);
+        left.takeFrom(branch);
         const split = splitBranch<K, V>(left, isAppended);
         branch.set([split.separator], [left, split.right]);
       }
@@ -188,8 +225,7 @@ export class NodeTree<K, V> {
 
   /** Removes a key; returns whether it was there. */
   remove(key: K): boolean {
-    const leaf = this.leafFor(key);
-    const at = search(leaf.keys, key);
+    const { leaf, at } = this.find(key);
     if (at < 0) return false;
     if (leaf.keys.length === 1 && leaf !== this.root) this.#removeLeaf(key);
     else {
@@ -246,10 +282,9 @@ export class NodeTree<K, V> {
   #moveToTop(node: Node<K, V>): void {
     if (node.isLeaf) {
       const top = new LeafNode<K, V>(this.owner, this.hasValues);
-      top.set(node.keys, node.values, undefined);
+      top.takeFrom(node);
       this.root = top;
-    } else (this.root as BranchNode<K, V>).set(node.separators, node.children);
-    node.clear();
+    } else (this.root as BranchNode<K, V>).takeFrom(node);
   }
 
   /** Removes everything. */
@@ -323,18 +358,15 @@ function newBranch<K, V>(): BranchNode<K, V> {
 }
 
 function splitLeaf<K, V>(leaf: LeafNode<K, V>, isAppended: boolean, newLeaf: () => LeafNode<K, V>): LeafNode<K, V> {
-  const at = splitIndex(leaf.keys.length, isAppended);
   const right = newLeaf();
-  right.set(leaf.keys.splice(at), leaf.values?.splice(at), leaf.next);
-  leaf.next = right;
+  leaf.splitTo(right, splitIndex(leaf.keys.length, isAppended));
   return right;
 }
 
 function splitBranch<K, V>(branch: BranchNode<K, V>, isAppended: boolean): { separator: K; right: BranchNode<K, V> } {
-  const at = splitIndex(branch.children.length, isAppended);
   const right = newBranch<K, V>();
-  right.set(branch.separators.splice(at), branch.children.splice(at));
-  return { separator: branch.separators.pop() as K, right };
+  const separator = branch.splitTo(right, splitIndex(branch.children.length, isAppended));
+  return { separator, right };
 }
 
 function splitIndex(count: number, isAppended: boolean): number {

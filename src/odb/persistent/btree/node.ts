@@ -1,5 +1,6 @@
 import { CorruptionError } from '../../errors.js';
 import { ManagedPersistent } from '../persistent.js';
+import { insert, NONE, SortedKeys } from './sorted-keys.js';
 
 /** The node that a persistent object stores. */
 export const NODE: unique symbol = Symbol('node');
@@ -30,23 +31,13 @@ export abstract class NodeOwner extends ManagedPersistent {
 }
 
 /**
- * What a node without entries has.
- *
- * Invariant: the node of a ghost, and of an object that rests, has it too, so that one that has another array is loaded, and its owner need
- * not be asked: on the way down a large tree that is one look at memory less for each node.
- */
-const NONE: never[] = [];
-Object.freeze(NONE);
-
-/**
  * Entries in ascending order of their keys.
  *
  * The arrays are changed in place, and replaced when the state is loaded or dropped: whoever walks them sees by their identity whether
  * that happened.
  */
-export class LeafNode<K = unknown, V = unknown> {
+export class LeafNode<K = unknown, V = unknown> extends SortedKeys<K> {
   readonly isLeaf = true;
-  keys: K[] = NONE;
   /** `undefined` where there are only keys. */
   values: V[] | undefined;
   /** The leaf that follows in the tree. */
@@ -58,6 +49,7 @@ export class LeafNode<K = unknown, V = unknown> {
     readonly owner: NodeOwner,
     readonly hasValues: boolean,
   ) {
+    super();
     this.values = hasValues ? NONE : undefined;
   }
 
@@ -71,10 +63,17 @@ export class LeafNode<K = unknown, V = unknown> {
     this.owner[CHANGE]();
   }
 
+  /** Takes over these arrays: their giver changes them no more. */
   set(keys: K[], values: V[] | undefined, next: LeafNode<K, V> | undefined): void {
-    this.keys = keys;
+    this.replaceKeys(keys);
     this.values = values;
     this.next = next;
+  }
+
+  /** Takes all that another leaf has, which becomes empty. */
+  takeFrom(leaf: LeafNode<K, V>): void {
+    this.set(leaf.releaseKeys(), leaf.values, leaf.next);
+    leaf.clear();
   }
 
   clear(): void {
@@ -83,28 +82,29 @@ export class LeafNode<K = unknown, V = unknown> {
   }
 
   hide(): void {
-    this.#hidden = this.keys;
-    this.keys = NONE;
+    this.#hidden = this.releaseKeys();
   }
 
   show(): void {
-    this.keys = this.#hidden ?? this.keys;
+    if (this.#hidden) this.replaceKeys(this.#hidden);
     this.#hidden = undefined;
   }
 
   insertAt(index: number, key: K, value: V): void {
-    if (this.keys === NONE) {
-      this.keys = [key];
-      if (this.hasValues) this.values = [value];
-      return;
-    }
-    insert(this.keys, index, key);
-    if (this.values) insert(this.values, index, value);
+    this.insertKey(index, key);
+    if (this.values === NONE) this.values = [value];
+    else if (this.values) insert(this.values, index, value);
   }
 
   removeAt(index: number): void {
-    this.keys.splice(index, 1);
+    this.removeKey(index);
     this.values?.splice(index, 1);
+  }
+
+  /** Moves the entries from an index on to an empty leaf, which follows this one. */
+  splitTo(right: LeafNode<K, V>, index: number): void {
+    right.set(this.cutKeys(index), this.values?.splice(index), this.next);
+    this.next = right;
   }
 }
 
@@ -112,14 +112,20 @@ export class LeafNode<K = unknown, V = unknown> {
  * Children, and the keys that separate them: child `i` holds the keys from `separators[i - 1]` on, up to and without `separators[i]`.
  * The children of one branch are all leaves or all branches.
  */
-export class BranchNode<K = unknown, V = unknown> {
+export class BranchNode<K = unknown, V = unknown> extends SortedKeys<K> {
   readonly isLeaf = false;
-  separators: K[] = NONE;
   children: Node<K, V>[] = NONE;
   /** The children, while the owner rests. */
   #hidden: Node<K, V>[] | undefined = undefined;
 
-  constructor(readonly owner: NodeOwner) {}
+  constructor(readonly owner: NodeOwner) {
+    super();
+  }
+
+  /** The keys by the name that they have in a branch and its record. */
+  get separators(): readonly K[] {
+    return this.keys;
+  }
 
   use(): void {
     if (this.children === NONE) this.owner[USE]();
@@ -129,9 +135,16 @@ export class BranchNode<K = unknown, V = unknown> {
     this.owner[CHANGE]();
   }
 
+  /** Takes over these arrays: their giver changes them no more. */
   set(separators: K[], children: Node<K, V>[]): void {
-    this.separators = separators;
+    this.replaceKeys(separators);
     this.children = children;
+  }
+
+  /** Takes all that another branch has, which becomes empty. */
+  takeFrom(branch: BranchNode<K, V>): void {
+    this.set(branch.releaseKeys(), branch.children);
+    branch.clear();
   }
 
   clear(): void {
@@ -149,27 +162,38 @@ export class BranchNode<K = unknown, V = unknown> {
     this.#hidden = undefined;
   }
 
+  /** Index of the child that holds a key, or would. The key was checked before. */
+  childIndex(key: unknown): number {
+    const at = this.find(key);
+    return at < 0 ? ~at : at + 1;
+  }
+
+  /** As `childIndex`, but where there are heads, and the key lies before or behind all separators, it may be any. */
+  guessChildIndex(key: unknown): number {
+    const at = this.guess(key);
+    return at < 0 ? ~at : at + 1;
+  }
+
   /** Puts a child behind the one at `index`. */
   insertAfter(index: number, separator: K, child: Node<K, V>): void {
-    insert(this.separators, index, separator);
+    this.insertKey(index, separator);
     insert(this.children, index + 1, child);
   }
 
   removeAt(index: number): void {
     this.children.splice(index, 1);
-    this.separators.splice(index === 0 ? 0 : index - 1, 1);
+    if (this.keys.length > 0) this.removeKey(index === 0 ? 0 : index - 1);
+  }
+
+  /** Moves the children from an index on to an empty branch; returns the key that separates it from this one. */
+  splitTo(right: BranchNode<K, V>, index: number): K {
+    const [separator, ...separators] = this.cutKeys(index - 1);
+    right.set(separators, this.children.splice(index));
+    return separator as K;
   }
 }
 
 export type Node<K = unknown, V = unknown> = LeafNode<K, V> | BranchNode<K, V>;
-
-/** Inserts one item; faster than `splice` for arrays of the size of a node. */
-function insert<T>(array: T[], index: number, item: T): void {
-  let i = array.length;
-  array.push(item);
-  for (; i > index; i--) array[i] = array[i - 1] as T;
-  array[index] = item;
-}
 
 /** What a record of a leaf holds. */
 export interface LeafState<K = unknown, V = unknown> {

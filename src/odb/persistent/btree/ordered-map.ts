@@ -7,7 +7,7 @@ import {
   sortedEntries,
   sortedKeys,
 } from './bulk.js';
-import { type Key, search } from './keys.js';
+import type { Key } from './keys.js';
 import type { TreeGrowth } from './node-tree.js';
 import { OrderedCollection, TREE } from './ordered-collection.js';
 import { EntryWalk, type RangeOptions, requireRange } from './range.js';
@@ -22,13 +22,12 @@ export abstract class OrderedMap<K extends Key, V> extends OrderedCollection<K, 
 
   /** The value of a key. @throws TypeError (`ARG_KEY`) for what is no key, as all methods that take one. */
   get(key: K): V | undefined {
-    const leaf = this[TREE].leafFor(key);
-    const index = search(leaf.keys, key);
-    return index < 0 ? undefined : (leaf.values as V[])[index];
+    const { leaf, at } = this[TREE].find(key);
+    return at < 0 ? undefined : (leaf.values as V[])[at];
   }
 
   has(key: K): boolean {
-    return search(this[TREE].leafFor(key).keys, key) >= 0;
+    return this[TREE].find(key).at >= 0;
   }
 
   /** The values of a range, in the order of their keys. */
@@ -74,10 +73,9 @@ export abstract class OrderedMap<K extends Key, V> extends OrderedCollection<K, 
   pop(key: K): V | undefined;
   pop<F>(key: K, fallback: F): V | F;
   pop(key: K, fallback?: unknown): unknown {
-    const leaf = this[TREE].leafFor(key);
-    const index = search(leaf.keys, key);
-    if (index < 0) return fallback;
-    const value = leaf.values?.[index];
+    const { leaf, at } = this[TREE].find(key);
+    if (at < 0) return fallback;
+    const value = leaf.values?.[at];
     this[TREE].remove(key);
     return value;
   }

@@ -1,5 +1,5 @@
 import { keysAsEntries, loadAscending, mergeWalk, requireIterable, sortedKeys, type Wanted } from './bulk.js';
-import { type Key, search } from './keys.js';
+import type { Key } from './keys.js';
 import type { TreeGrowth } from './node-tree.js';
 import { OrderedCollection, TREE } from './ordered-collection.js';
 import { EntryWalk, type RangeOptions } from './range.js';
@@ -13,7 +13,7 @@ export abstract class OrderedSet<K extends Key> extends OrderedCollection<K, und
   // ---------------------------------------------------------------- asking
 
   has(key: K): boolean {
-    return search(this[TREE].leafFor(key).keys, key) >= 0;
+    return this[TREE].find(key).at >= 0;
   }
 
   /** The keys of a range, in order; the same as `keys`. */

@@ -1,5 +1,5 @@
 import { argumentTypeError, BaseError } from '../../../base/index.js';
-import { type Bound, ownKey, search } from './keys.js';
+import { type Bound, ownKey } from './keys.js';
 import type { LeafNode } from './node.js';
 import type { NodeTree, Place } from './node-tree.js';
 
@@ -53,7 +53,7 @@ export class EntryWalk<K, V, T> implements IterableIterator<T> {
   #isDone = false;
   #changeCount = 0;
   #leaf: LeafNode<K, V> | undefined;
-  #keys: K[] = [];
+  #keys: readonly K[] = [];
   /** Index of the next entry in the leaf, and the one where the walk of the leaf ends. */
   #index = 0;
   #end = 0;
@@ -167,7 +167,7 @@ export class EntryWalk<K, V, T> implements IterableIterator<T> {
     let end = this.#isReverse ? -1 : keys.length;
     this.#isLastLeaf = false;
     if (bound !== undefined) {
-      const at = search(keys, bound);
+      const at = leaf.find(bound);
       if (this.#isReverse) end = at < 0 ? ~at - 1 : excludeMin ? at : at - 1;
       else end = at < 0 ? ~at : excludeMax ? at : at + 1;
       this.#isLastLeaf = at >= 0 || (this.#isReverse ? ~at > 0 : ~at < keys.length);

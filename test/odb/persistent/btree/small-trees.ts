@@ -20,7 +20,14 @@ export class SmallTree<K extends Key = Key, V = unknown> extends OrderedMap<K, V
   }
 }
 
-/** A set of such nodes. */
+/** A map whose nodes are just large enough to be searched by the heads of strings; some hundred keys make a tree of three levels. */
+export class MiddleTree<K extends Key = Key, V = unknown> extends OrderedMap<K, V> {
+  constructor() {
+    super({ newLeaf: () => new Bucket()[NODE] as LeafNode<K, V>, leafKeysMax: 16, branchChildrenMax: 24 });
+  }
+}
+
+/** A set of nodes as those of `SmallTree`. */
 export class SmallTreeSet<K extends Key = Key> extends OrderedSet<K> {
   constructor() {
     super({ newLeaf: () => new BucketSet()[NODE] as LeafNode<K, undefined>, ...limits });
@@ -31,4 +38,4 @@ export class SmallTreeSet<K extends Key = Key> extends OrderedSet<K> {
   }
 }
 
-persistable('test.trees', import.meta, { SmallTree, SmallTreeSet });
+persistable('test.trees', import.meta, { SmallTree, SmallTreeSet, MiddleTree });
