@@ -17,7 +17,7 @@ const GARBAGE = 1500;
 /** So many transactions, and the older ones are not needed to open the database any more. */
 const SMALL_TRANSACTIONS = 1100;
 /** Records that are looked at, or keys that are removed, in one go. */
-const WORK_MAX = 300;
+const WORK_MAX = 550;
 /** The first bytes of keys. */
 const CURRENT = 0x01;
 const TRANSACTION = 0x03;

@@ -30,7 +30,7 @@ const OBJECTS_PER_TURN = 50;
 /** Objects of which it is decided in one turn whether they go. */
 const DECISIONS_PER_TURN = 250;
 /** Objects that one write drops: a commit that goes with them takes that much longer. */
-const DROPS_PER_WRITE = 250;
+const DROPS_PER_WRITE = 500;
 
 /** Packs a database on the disk, once. Each object is read once. */
 export class LevelPack implements PackBackend {
@@ -172,8 +172,8 @@ export class LevelPack implements PackBackend {
     });
   }
 
-  async tidy(before: Tid): Promise<void> {
-    await this.#upkeep.dropEmptied(before);
+  async tidy(before: Tid, isDropped: (oid: Oid) => boolean): Promise<void> {
+    await this.#upkeep.dropEmptied(before, isDropped);
     await this.#writer.compact();
   }
 }

@@ -26,8 +26,8 @@ const INTERVAL_MS = 60_000;
 const PAUSE_MS = 5;
 /** What one step drops, about: others wait for so long. */
 const DROPS_PER_STEP = 250;
-/** The making of an object supersedes nothing, and is passed over quickly: so much of a drop does it count. */
-const NEW_OBJECT_COUNTS = 0.01;
+/** What is passed over without a look at the disk, as the making of an object, which supersedes nothing, counts as so much of a look. */
+const CHEAP_COUNTS = 0.01;
 /** A longer entry of a transaction is not looked through while history is trimmed: a pack does that. */
 const ENTRY_BYTES_MAX = 2048;
 /** Records of a transaction that are looked at first: as a rule, one of them is there still. */
@@ -133,8 +133,8 @@ export class Upkeep {
     }
   }
 
-  /** Drops the transactions before `horizon` of which nothing is left. */
-  async dropEmptied(horizon: Tid): Promise<void> {
+  /** Drops the transactions before `horizon` of which nothing is left; of objects that are known to be gone, nothing is. */
+  async dropEmptied(horizon: Tid, isGone: (oid: Oid) => boolean): Promise<void> {
     const { level, checkpointTid, write } = this.#options;
     let emptied: Tid[] = [];
     const drop = () =>
@@ -147,7 +147,7 @@ export class Upkeep {
         });
         emptied = [];
       });
-    const looks = new Looks(this.#options);
+    const looks = new Looks(this.#options, isGone);
     for await (const [key, value] of level.iterator({ gt: transactionKey(ZERO_TID), lt: transactionKey(horizon) })) {
       const tid = tidOfKey(key);
       // Those after it are needed to open the database.
@@ -282,7 +282,7 @@ class Step {
       const n = (records[i + 1] as number) - 1;
       // Also counts what has nothing to drop.
       if (n < 0) {
-        this.#count += NEW_OBJECT_COUNTS;
+        this.#count += CHEAP_COUNTS;
         continue;
       }
       this.#count++;
@@ -336,11 +336,13 @@ class Step {
 class Looks {
   readonly #reader: LevelReader;
   readonly #turn: () => Promise<void>;
+  readonly #isGone: (oid: Oid) => boolean;
   #count = 0;
 
-  constructor({ reader, turn }: UpkeepOptions) {
+  constructor({ reader, turn }: UpkeepOptions, isGone: (oid: Oid) => boolean) {
     this.#reader = reader;
     this.#turn = turn;
+    this.#isGone = isGone;
   }
 
   /** Whether nothing is left of these records (oid and number, in turn). */
@@ -351,8 +353,14 @@ class Looks {
 
   async #isAnyThere(numbers: readonly number[], stride: number): Promise<boolean> {
     for (let i = 0; i < numbers.length; i += stride) {
-      if (++this.#count % LOOKS_PER_TURN === 0) await this.#turn();
-      if (isThere(this.#reader, numbers[i] as Oid, numbers[i + 1] as number)) return true;
+      const oid = numbers[i] as Oid;
+      const isGone = this.#isGone(oid);
+      this.#count += isGone ? CHEAP_COUNTS : 1;
+      if (this.#count >= LOOKS_PER_TURN) {
+        this.#count = 0;
+        await this.#turn();
+      }
+      if (!isGone && isThere(this.#reader, oid, numbers[i + 1] as number)) return true;
     }
     return false;
   }

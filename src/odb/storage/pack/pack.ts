@@ -34,8 +34,8 @@ export interface PackBackend {
    * `isDropped` is asked when an object is removed at last: one that was restored after the decision stays. Yields how many were looked at.
    */
   sweep(before: Tid, decide: (oid: Oid) => boolean, isDropped: (oid: Oid) => boolean): AsyncIterable<number>;
-  /** Drops transactions of which nothing is left, and gives room back. */
-  tidy(before: Tid): Promise<void>;
+  /** Drops transactions of which nothing is left, and gives room back; `isDropped` says what was swept. */
+  tidy(before: Tid, isDropped: (oid: Oid) => boolean): Promise<void>;
 }
 
 /** How the packing takes part in commits. */
@@ -86,12 +86,13 @@ export async function pack(backend: PackBackend, commits: PackCommits, options: 
       marking.sweep(oid);
       return true;
     };
-    for await (const count of backend.sweep(before, decide, (oid) => marking.isSwept(oid))) {
+    const isDropped = (oid: Oid) => marking.isSwept(oid);
+    for await (const count of backend.sweep(before, decide, isDropped)) {
       objects += count;
       onProgress?.({ phase: 'sweep', objects });
       signal?.throwIfAborted();
     }
-    await backend.tidy(before);
+    await backend.tidy(before, isDropped);
   } finally {
     commits.end(marking.isComplete ? marking : commits.former);
   }
