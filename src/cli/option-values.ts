@@ -35,6 +35,11 @@ export function parseDays(text: string, option: string): number {
   throw new UsageError(`${option}: '${text}' is no number of days: write 3, or 0.5`);
 }
 
+/** For an option that may be repeated. */
+export function collect(value: string, before: readonly string[] = []): readonly string[] {
+  return [...before, value];
+}
+
 /** `undefined` for what is no time, or one before there were tids. */
 function timeOf(text: string): Date | undefined {
   const [, year, month, day] = TIME.exec(text) ?? [];

@@ -39,7 +39,13 @@ export function storageTool(name: string, description: string): Command {
   return new Command(name)
     .description(description)
     .option('--zeo <address>', 'the storage server: host:port, or host:port/name for one of its storages')
-    .option('--db <path>', 'the directory of a database that no other process uses');
+    .option('--db <path>', 'the directory of a database that no other process uses')
+    .allowExcessArguments()
+    .hook('preAction', (_, { args, registeredArguments }) => {
+      const [extra] = args.slice(registeredArguments.length);
+      if (extra === undefined) return;
+      throw new UsageError(`too many arguments: '${extra}'; give --db for a directory, or --zeo for a server`);
+    });
 }
 
 /** Opens the database that the options name, works, and closes it. @throws UsageError. ShutdownRequested. What opening it throws. */

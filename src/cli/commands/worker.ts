@@ -18,6 +18,7 @@ import {
 } from '../agent-options.js';
 import { loadModules } from '../load-modules.js';
 import { type DatabaseOptions, databaseUri, openDatabase } from '../open.js';
+import { collect } from '../option-values.js';
 import { EXIT, say, UsageError } from '../output.js';
 import type { CommandAction } from '../run.js';
 import { Shutdown } from '../shutdown.js';
@@ -128,8 +129,4 @@ function duration(text: string, option: string): number {
   } catch {
     throw new UsageError(`${option}: '${text}' is no duration: write 500ms, 5s, 2m`);
   }
-}
-
-function collect(value: string, before: readonly string[] = []): readonly string[] {
-  return [...before, value];
 }

@@ -4,6 +4,7 @@ import { openStorage, recordConflictResolver } from '../../odb/index.js';
 import { formatAddress, StorageServer } from '../../zeo/index.js';
 import { listenAddress, refuseOpenAddress } from '../address.js';
 import { loadModules } from '../load-modules.js';
+import { collect } from '../option-values.js';
 import { EXIT, say, UsageError } from '../output.js';
 import type { CommandAction } from '../run.js';
 import { Shutdown } from '../shutdown.js';
@@ -51,10 +52,6 @@ async function serve(program: string, options: ZeoOptions): Promise<number> {
     await storage.close();
   }
   return EXIT.ok;
-}
-
-function collect(value: string, before: readonly string[] = []): readonly string[] {
-  return [...before, value];
 }
 
 function parseHistory(text: string): 'all' | 'none' | { readonly milliseconds: number } {
