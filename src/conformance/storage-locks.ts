@@ -90,6 +90,34 @@ export function testLocks(suite: StorageSuite): void {
     await assert.rejects(b.lock('x', { signal: AbortSignal.abort(new Error('too late')) }), /too late/);
   });
 
+  group.test(
+    'are given back by a wait that was aborted too late, and not from under who got them otherwise',
+    ['locks', 'clients'],
+    async (subject) => {
+      const [a, b] = await three(subject);
+      for (const isAlone of [true, false]) {
+        await a.lock('x');
+        const abort = new AbortController();
+        const withdrawn = b.lock('x', { signal: abort.signal }).catch((error: unknown) => error);
+        const other = isAlone ? undefined : b.lock('x');
+        // What was asked for before is asked for there by now.
+        assert.equal(await b.tryLock('x'), false);
+        const unlocked = a.unlock('x');
+        abort.abort(new Error('no patience'));
+        await unlocked;
+        // Where the grant was there first, it stands.
+        const wasGranted = (await withdrawn) === undefined;
+        await other;
+        // What was given back is given back by now.
+        assert.equal(await b.tryLock('y'), true);
+        if (!isAlone) assert.equal(await a.tryLock('x'), false);
+        if (!isAlone || wasGranted) await b.unlock('x');
+        await a.lock('x');
+        await a.unlock('x');
+      }
+    },
+  );
+
   group.test('fall with their client, and whoever watches is told', ['locks', 'clients'], async (subject) => {
     const other = await subject.another();
     const [a, b] = [locksOf(subject.storage), locksOf(other)];
