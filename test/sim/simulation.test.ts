@@ -56,13 +56,13 @@ test('a simulation meets all that it is there for: crashes, closings, commits, p
   assert.ok(Object.values(total).every((count) => count > 0) && total.commits > 150, JSON.stringify(total));
 });
 
-/** A database that breaks a promise, and which checkers may notice. */
+/** A database that breaks a promise, and which checkers may notice. What few seeds notice begins at one that does. */
 async function bites(
   options: SimulationOptions,
   checkers: readonly Checker[],
-  seedCount = CANARY_SEEDS,
+  { firstSeed = 1, seedCount = CANARY_SEEDS } = {},
 ): Promise<void> {
-  for (let seed = 1; seed <= seedCount; seed++) {
+  for (let seed = firstSeed; seed < firstSeed + seedCount; seed++) {
     try {
       await simulate(seed, options);
     } catch (error) {
@@ -81,7 +81,7 @@ const LIES: readonly (readonly [name: string, lie: Lie, checkers: readonly Check
   [
     'a crash that leaves a half of a flush',
     'half',
-    ['durability', 'verify', 'errors', 'reachability', 'snapshot isolation', 'totals', 'outcome'],
+    ['durability', 'verify', 'errors', 'reachability', 'snapshot isolation', 'totals', 'outcome', 'atomicity'],
   ],
   ['a disk that forgets which oids were reserved', 'oids', ['oids']],
 ];
@@ -99,8 +99,9 @@ test('noticed: what is written ahead of a large transaction without being made d
 test('noticed: a log that is begun beside writes which do not wait for the disk', () =>
   bites({ lie: 'logs', databases: 1, durable: false }, ['durability', 'errors']));
 
-const TOGETHER: readonly (readonly [name: string, options: SimulationOptions])[] = [
-  ['a decision that is answered before it is durable', { lie: 'decision' }],
+const TOGETHER: readonly (readonly [name: string, options: SimulationOptions, firstSeed?: number])[] = [
+  // Three seeds in a hundred notice it.
+  ['a decision that is answered before it is durable', { lie: 'decision' }, 94],
   ['a vote that is answered before it is durable', { lie: 'beside' }],
   [
     'a doubt that is settled before the one is asked who knows',
@@ -112,8 +113,9 @@ const TOGETHER: readonly (readonly [name: string, options: SimulationOptions])[]
     },
   ],
 ];
-for (const [name, options] of TOGETHER) {
-  test(`noticed: ${name}`, () => bites({ ...options, databases: 2 }, ['atomicity', 'durability', 'outcome', 'errors']));
+for (const [name, options, firstSeed = 1] of TOGETHER) {
+  const checkers: readonly Checker[] = ['atomicity', 'durability', 'outcome', 'errors'];
+  test(`noticed: ${name}`, () => bites({ ...options, databases: 2 }, checkers, { firstSeed, seedCount: 200 }));
 }
 
 const SABOTAGES: readonly (readonly [
@@ -219,7 +221,7 @@ test('noticed: a pack that removes what was restored since it was decided', asyn
   // Who is told of the commit that restored it does not find it any more.
   const checkers: readonly Checker[] = [...PACK_CHECKERS, 'tids'];
   // A pack decides and removes almost at once: it takes many for somebody to come between.
-  await replaced(LevelPack.prototype, 'sweep', deciding, () => bites({}, checkers, 4 * CANARY_SEEDS));
+  await replaced(LevelPack.prototype, 'sweep', deciding, () => bites({}, checkers, { seedCount: 4 * CANARY_SEEDS }));
 });
 
 test('noticed: a content of a blob that is named before it is durable', async () => {
