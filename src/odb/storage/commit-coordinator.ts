@@ -323,8 +323,7 @@ export class CommitCoordinator {
   /** Whether no accepted transaction is about to write the object; what is known of it is forgotten then. */
   release(oid: Oid): boolean {
     if (this.#overlay.has(oid)) return false;
-    this.#recent.delete(oid);
-    this.#older.delete(oid);
+    this.#forgetCurrent(oid);
     for (const found of this.#lookedUp) found.delete(oid);
     return true;
   }
@@ -495,6 +494,11 @@ export class CommitCoordinator {
     this.#recent = new Map();
   }
 
+  #forgetCurrent(oid: Oid): void {
+    this.#recent.delete(oid);
+    this.#older.delete(oid);
+  }
+
   #merge({ oid, previous: serial, data }: StoreRequest, committedSerial: Tid): Uint8Array {
     const conflict = (reason?: string) => new ConflictError({ oid, baseSerial: serial, committedSerial, reason });
     if (serial === ZERO_TID) throw conflict('both made it new');
@@ -563,8 +567,9 @@ export class CommitCoordinator {
   #settled({ tid, records }: AcceptedTransaction): void {
     for (let i = 0; i < records.length; i++) {
       const { oid } = records[i] as AcceptedRecord;
-      // More would push each other out.
+      // More would push each other out. What is remembered of the others is out of date.
       if (i >= records.length - CURRENT_MAX) this.#remember(oid, tid);
+      else this.#forgetCurrent(oid);
       if (this.#overlay.get(oid)?.tid === tid) this.#overlay.delete(oid);
     }
   }

@@ -136,6 +136,20 @@ test('a large transaction conflicts with what was committed while it looked its 
   assert.equal(storage.lastTransaction(), tid);
 });
 
+test('of all that a very large transaction changed, the new revision is current', async () => {
+  const first = await commit([1], ZERO_TID, 'first');
+  const transaction = storing([1], first, 'second');
+  for (const oid of others()) storage.store(transaction, oid as Oid, ZERO_TID, Buffer.from('second'));
+  const { tid } = await storage.commit(transaction);
+  await assert.rejects(commit([1], first, 'too late'), (error) => {
+    assert.ok(error instanceof ConflictError);
+    assert.equal(error.committedSerial, tid);
+    return true;
+  });
+  await commit([1], tid, 'third');
+  assert.equal(textOf(1), 'third');
+});
+
 test('a storage that is closed while a large transaction looks its objects up commits none of it', async () => {
   const serial = await commit(all(), ZERO_TID, 'first');
   let closing: Promise<void> | undefined;

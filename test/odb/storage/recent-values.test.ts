@@ -22,6 +22,7 @@ test('a revision that is too large to be kept hides the older one', () => {
   recent.keep(1 as Oid, revision(1, 10));
   recent.keep(1 as Oid, revision(1, 20, 100_000));
   assert.equal(recent.get(1 as Oid, 20 as Tid), undefined);
+  assert.equal(recent.get(1 as Oid, 10 as Tid), undefined);
 });
 
 test('what was written long ago is forgotten: the memory it takes is bounded', () => {

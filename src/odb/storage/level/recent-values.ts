@@ -27,7 +27,11 @@ export class RecentValues {
 
   /** Keeps a value, which must not be changed from now on. */
   keep(oid: Oid, value: Buffer): void {
-    if (value.length > VALUE_BYTES_MAX) return;
+    if (value.length > VALUE_BYTES_MAX) {
+      this.#young.delete(oid);
+      this.#old.delete(oid);
+      return;
+    }
     this.#young.set(oid, value);
     this.#youngBytes += value.length + VALUE_OVERHEAD_BYTES;
     if (this.#youngBytes < GENERATION_BYTES) return;
