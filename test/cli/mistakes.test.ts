@@ -125,6 +125,11 @@ const MISTAKES: readonly [args: readonly string[], code: number, message: RegExp
       2,
       /unknown option '--nope'; holdfast \w+ --help tells more/,
     ] as [string[], number, RegExp],
+    [[tool as string, '--db', 'shop.fs', ...rest, 'more', 'yet more'], 2, /too many arguments/] as [
+      string[],
+      number,
+      RegExp,
+    ],
     [[tool as string, ...rest, 'more'], 2, /too many arguments: 'more'; give --db for a directory/] as [
       string[],
       number,
